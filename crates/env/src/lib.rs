@@ -1,1 +1,16 @@
-//! Placeholder.
+//! Everything that touches the world, and all that differs between the two builds.
+//!
+//! Each thing here is one type with two back ends: the operating system in production, a deterministic
+//! simulation under `--cfg madsim`. Code above this crate never asks which build it is in.
+
+pub mod clock;
+pub mod disk;
+pub mod net;
+pub mod probe;
+pub mod rand;
+pub mod select;
+pub mod task;
+pub mod wait_report;
+
+#[cfg(madsim)]
+pub mod sim;

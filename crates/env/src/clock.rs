@@ -1,0 +1,1 @@
+//! Time: the monotonic clock, the wall clock, sleeping and deadlines.

@@ -1,0 +1,1 @@
+//! Marks in the code for the simulator.

@@ -1,0 +1,3 @@
+//! The simulated world beneath `norn-env`.
+
+pub mod disk;

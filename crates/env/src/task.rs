@@ -1,0 +1,1 @@
+//! Named, supervised tasks; shutdown; what a task waits for.
