@@ -1,0 +1,1 @@
+//! Consumer groups: the classic group protocol as a pure state machine.

@@ -1,0 +1,1 @@
+//! What all nodes agree on: commands, the image they build, and what the controller decides.

@@ -1,0 +1,1 @@
+//! Idempotence: which batches of a producer are new, duplicate or out of order.

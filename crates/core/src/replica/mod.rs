@@ -1,0 +1,1 @@
+//! One partition's replica on this node: epochs, high watermark, waiting acknowledgements.
