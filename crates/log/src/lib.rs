@@ -1,1 +1,19 @@
-//! Placeholder.
+//! Keeps: a disk's journal and sync rounds; a partition's segments, indexes, leader-epoch cache, producer
+//! snapshots, recovery and retention.
+//!
+//! [`dir`] owns a data directory and makes written ranges durable; [`partition`] owns the files of one partition
+//! and hands over what it wrote ([`rounds`] is the seam between them). Record batches are kept exactly as they
+//! came over the wire. This crate knows nothing of producers, replicas or requests: it is told offsets and
+//! epochs, shows batch headers to whoever asked, and stores snapshots as opaque bytes.
+
+pub mod dir;
+pub mod frames;
+pub mod wal;
+
+mod id;
+mod rounds;
+
+pub use id::LogId;
+pub use rounds::{
+    DirtyRange, FileNote, LogKey, NoteTicket, Rounds, RoundsHandle, SyncError, SyncRequest, SyncTicket,
+};

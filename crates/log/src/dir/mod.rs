@@ -1,0 +1,1 @@
+//! One data directory: its lock, journal, sync rounds and health.
