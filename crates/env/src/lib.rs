@@ -3,6 +3,9 @@
 //! Each thing here is one type with two back ends: the operating system in production, a deterministic
 //! simulation under `--cfg madsim`. Code above this crate never asks which build it is in.
 
+// What is banned elsewhere is wrapped here.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 pub mod clock;
 pub mod disk;
 pub mod net;
@@ -14,3 +17,6 @@ pub mod wait_report;
 
 #[cfg(madsim)]
 pub mod sim;
+
+#[doc(hidden)]
+pub use tokio as __tokio;

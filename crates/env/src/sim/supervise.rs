@@ -1,0 +1,76 @@
+//! What a spawned task is in a simulation: each of its polls is an event of the trace, and the wait-for
+//! registry knows it until it ends.
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::node;
+use super::trace::Event;
+use super::waits::{TaskEntry, TaskKey};
+use super::world::{world, World};
+
+/// Numbers for tasks. Not madsim's, which go on from one simulation of a process to the next.
+#[derive(Default)]
+pub(crate) struct TaskIds {
+    last: AtomicU64,
+    /// The task being polled; 0 is none of ours.
+    current: AtomicU64,
+}
+
+impl TaskIds {
+    pub(crate) fn current(&self) -> u64 {
+        self.current.load(Relaxed)
+    }
+}
+
+/// A task under supervision.
+pub(crate) struct Supervised<F> {
+    world: Arc<World>,
+    key: TaskKey,
+    entry: Arc<TaskEntry>,
+    task: Pin<Box<F>>,
+}
+
+/// Asks madsim to forget ended tasks after so many spawns. Its nodes keep a weak pointer to each task, and
+/// so its memory, until someone counts them.
+const SPAWNS_PER_COUNT: u64 = 4096;
+
+impl<F: Future> Supervised<F> {
+    #[track_caller]
+    pub(crate) fn new(name: String, task: F) -> Self {
+        let world = world();
+        let id = world.tasks.last.fetch_add(1, Relaxed) + 1;
+        if id.is_multiple_of(SPAWNS_PER_COUNT) {
+            madsim::runtime::Handle::current().metrics().num_tasks();
+        }
+        let key = TaskKey { node: node::current(), task: id };
+        let entry = Arc::new(TaskEntry::new(name, Location::caller(), world.elapsed()));
+        world.waits.add_task(key, entry.clone());
+        Self { world, key, entry, task: Box::pin(task) }
+    }
+}
+
+impl<F: Future> Future for Supervised<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        let TaskKey { node, task } = this.key;
+        this.world.trace().fold(Event::Poll { node, task });
+        this.entry.polled(this.world.elapsed());
+        let before = this.world.tasks.current.swap(task, Relaxed);
+        let result = this.task.as_mut().poll(cx);
+        this.world.tasks.current.store(before, Relaxed);
+        result
+    }
+}
+
+impl<F> Drop for Supervised<F> {
+    fn drop(&mut self) {
+        self.world.waits.remove_task(self.key);
+    }
+}
