@@ -1,0 +1,81 @@
+//! What can be wrong with a record batch, and the code by which a client hears of it.
+
+use thiserror::Error;
+
+use crate::types::ErrorCode;
+
+/// A fact about a batch that keeps it out of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum BatchError {
+    /// The bytes end before the batch does.
+    #[error("the batch needs {need} bytes and has {have}")]
+    Truncated {
+        /// Bytes that are there.
+        have: usize,
+        /// Bytes that the batch (or its header) takes.
+        need: usize,
+    },
+    /// Not format v2. 0 and 1 are the formats that Kafka 4 no longer accepts (KIP-724).
+    #[error("magic {0} is not supported")]
+    BadMagic(i8),
+    /// The length field is smaller than a header, or negative.
+    #[error("the batch length {0} is smaller than a header")]
+    BadLength(i32),
+    /// The content is not what its producer sent.
+    #[error("the CRC is {actual:#010x}, the header says {expected:#010x}")]
+    CrcMismatch {
+        /// What the header says.
+        expected: u32,
+        /// What the bytes give.
+        actual: u32,
+    },
+    /// The record count is negative, or zero where it may not be.
+    #[error("the record count {0} is invalid")]
+    BadCount(i32),
+    /// The last offset delta is negative or carries the offset past its type, or disagrees with the record count.
+    #[error("the last offset delta {0} is invalid")]
+    BadOffsetDelta(i32),
+    /// A base offset below zero.
+    #[error("the base offset {0} is negative")]
+    BadBaseOffset(i64),
+    /// A compression code that no codec has.
+    #[error("compression {0} is unknown")]
+    BadCompression(u8),
+    /// A request with no batch, or more than one, for a partition (Produce 3 and later take exactly one).
+    #[error("a produce request carries exactly one batch for a partition, not {0}")]
+    NotOneBatch(usize),
+    /// A control batch from a client: only brokers write them.
+    #[error("clients are not allowed to write control records")]
+    Control,
+    /// A producer id without an epoch or a sequence, a transaction without a producer id, or an id below -1.
+    #[error("the batch has an invalid producer id, epoch or sequence")]
+    BadProducer,
+    /// A timestamp type that only the broker sets.
+    #[error("a producer may not set the timestamp type to LogAppendTime")]
+    LogAppendTime,
+    /// zstd in a request older than Produce 7 (KIP-110): a consumer of that age could not read it.
+    #[error("zstd needs Produce version 7 or later")]
+    ZstdTooEarly,
+}
+
+impl BatchError {
+    /// The code that Kafka 4 answers to a producer (`ProduceRequest.validateRecords`, `LogValidator`,
+    /// `ByteBufferLogInputStream`). CORRUPT_MESSAGE is retriable, so it stands only for what another try may mend.
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            BatchError::BadMagic(0 | 1) => ErrorCode::InvalidRecord,
+            BatchError::BadMagic(_) | BatchError::BadLength(_) | BatchError::CrcMismatch { .. } => {
+                ErrorCode::CorruptMessage
+            }
+            BatchError::Truncated { .. }
+            | BatchError::BadCount(_)
+            | BatchError::BadOffsetDelta(_)
+            | BatchError::BadBaseOffset(_)
+            | BatchError::NotOneBatch(_)
+            | BatchError::Control
+            | BatchError::BadProducer => ErrorCode::InvalidRecord,
+            BatchError::LogAppendTime => ErrorCode::InvalidTimestamp,
+            BatchError::BadCompression(_) | BatchError::ZstdTooEarly => ErrorCode::UnsupportedCompressionType,
+        }
+    }
+}

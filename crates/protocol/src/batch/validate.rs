@@ -1,0 +1,54 @@
+//! What a batch from a producer must be, beyond being a batch: Kafka's `ProduceRequest.validateRecords` and
+//! `LogValidator.validateBatch`. What depends on a topic's configuration is checked by its partition.
+
+use bytes::Bytes;
+
+use super::header::TimestampType;
+use super::{Batch, BatchError};
+use crate::compression::Compression;
+use crate::types::ProducerId;
+
+/// The first Produce version whose clients may send zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
+
+/// The one batch of a partition in a Produce request of this version, checked. Null records are no batch.
+pub fn produced_batch(records: Option<Bytes>, version: i16) -> Result<Batch, BatchError> {
+    let mut batches = Batch::split_all(records.unwrap_or_default())?;
+    match (batches.pop(), batches.len()) {
+        (Some(batch), 0) => {
+            validate_produce(&batch)?;
+            if version < ZSTD_FROM && batch.header.compression()? == Compression::Zstd {
+                return Err(BatchError::ZstdTooEarly);
+            }
+            Ok(batch)
+        }
+        (last, others) => Err(BatchError::NotOneBatch(others + usize::from(last.is_some()))),
+    }
+}
+
+/// Checks what a client must not send though its bytes are in order.
+pub fn validate_produce(batch: &Batch) -> Result<(), BatchError> {
+    let header = &batch.header;
+    header.compression()?;
+    if header.record_count <= 0 {
+        return Err(BatchError::BadCount(header.record_count));
+    }
+    if header.last_offset_delta != header.record_count - 1 {
+        return Err(BatchError::BadOffsetDelta(header.last_offset_delta));
+    }
+    if header.is_control() {
+        return Err(BatchError::Control);
+    }
+    if header.timestamp_type() == TimestampType::LogAppend {
+        return Err(BatchError::LogAppendTime);
+    }
+    let valid_producer = match header.producer_id {
+        // Epoch and sequence mean nothing then: librdkafka sends -1 and -1, sarama -1 and 0, kafkajs 0 and 0.
+        ProducerId::NONE => !header.is_transactional(),
+        id => id.is_some() && header.producer_epoch.0 >= 0 && header.base_sequence.0 >= 0,
+    };
+    if !valid_producer {
+        return Err(BatchError::BadProducer);
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Requests as they come from the network: the header that all share, then a body that only its API's handler decodes.
+//! Bytes here are a stranger's: nothing is believed before it is checked against the bytes that are there.
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::protocol::Request;
+use kafka_protocol::protocol::StrBytes;
+use thiserror::Error;
+
+use crate::layout;
+use crate::versions::{self, ApiVersionRange};
+use crate::wire::{Reader, WireError};
+use crate::ApiKey;
+
+/// A request's header, with its body still encoded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RequestHead {
+    /// Which API; one of [`versions::TABLE`].
+    pub key: i16,
+    /// The version that header and body are encoded in; not necessarily one that is served.
+    pub version: i16,
+    /// The client's number for the request, to be given back.
+    pub correlation: i32,
+    /// What the client calls itself.
+    pub client_id: Option<StrBytes>,
+    /// The rest of the frame.
+    pub body: Bytes,
+}
+
+/// Why a request cannot be handled. Kafka closes the connection on each of them, but for [`RequestError::Version`] of
+/// ApiVersions, which it answers (KIP-511).
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum RequestError {
+    /// The header is cut short or malformed.
+    #[error("malformed request header: {0}")]
+    Header(WireError),
+    /// An API that Norn does not speak.
+    #[error("unknown api key {key} (version {version})")]
+    UnknownApi {
+        /// The key.
+        key: i16,
+        /// The version, as the client sent it.
+        version: i16,
+    },
+    /// A version that is not served.
+    #[error("version {version} of {key:?} is not supported")]
+    Version {
+        /// The API.
+        key: ApiKey,
+        /// The version, as the client sent it.
+        version: i16,
+    },
+    /// The body is not what its API and version say.
+    #[error("malformed {key:?} request (version {version}): {reason}")]
+    Body {
+        /// The API.
+        key: ApiKey,
+        /// The version.
+        version: i16,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl RequestHead {
+    /// Reads the header of a request frame.
+    pub fn parse(mut frame: Bytes) -> Result<RequestHead, RequestError> {
+        let mut reader = Reader::new(&frame);
+        let key = reader.i16().map_err(RequestError::Header)?;
+        let version = reader.i16().map_err(RequestError::Header)?;
+        let unknown = RequestError::UnknownApi { key, version };
+        let api = ApiKey::try_from(key).map_err(|()| unknown.clone())?;
+        versions::range(api).ok_or(unknown)?;
+        let mut rest = || {
+            let correlation = reader.i32()?;
+            // Never compact, so that any broker can read it (KIP-482).
+            let client_id = reader.string(false)?;
+            if api.request_header_version(version) >= 2 {
+                reader.skip_tags()?;
+            }
+            Ok((correlation, client_id))
+        };
+        let (correlation, client_id) = rest().map_err(RequestError::Header)?;
+        let body_at = reader.position();
+        frame.advance(body_at);
+        Ok(RequestHead { key, version, correlation, client_id, body: frame })
+    }
+
+    /// Which API, with its versions; `Err` if this request's version is not served.
+    pub fn api(&self) -> Result<ApiVersionRange, RequestError> {
+        let unknown = RequestError::UnknownApi { key: self.key, version: self.version };
+        let api = ApiKey::try_from(self.key).map_err(|()| unknown.clone())?;
+        let range = versions::range(api).ok_or(unknown)?;
+        if range.serves(self.version) {
+            Ok(range)
+        } else {
+            Err(RequestError::Version { key: api, version: self.version })
+        }
+    }
+
+    /// Decodes the body. `R` is the request type of this head's API.
+    pub fn decode_body<R: Request>(&self) -> Result<R, RequestError> {
+        assert_eq!(R::KEY, self.key, "a body decoded as another API's");
+        let api = self.api()?;
+        let body = |reason: String| RequestError::Body { key: api.key, version: self.version, reason };
+        layout::check(api.key, self.version, &self.body).map_err(|error| body(error.to_string()))?;
+        R::decode(&mut self.body.clone(), self.version).map_err(|error| body(error.to_string()))
+    }
+}
