@@ -1,0 +1,187 @@
+//! The worker threads of one disk.
+//!
+//! A [`Pool`] has a lane for each kind of work, each lane a queue and a few threads of its own, so that a
+//! write does not wait behind a sync nor a read behind a truncation. Threads start when there is work for
+//! them and end after a while without; the first lane to stall stalls nobody else. Queues need no bound:
+//! each job belongs to a task that waits for it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+/// How long a thread without work stays.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// The kinds of work that do not wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Writes: copies into the page cache, normally short.
+    Write,
+    /// Reads that missed the page cache.
+    Read,
+    /// fdatasync and directory syncs.
+    Sync,
+    /// Directory operations, truncations and allocations.
+    Meta,
+}
+
+impl Lane {
+    const ALL: [Lane; 4] = [Lane::Write, Lane::Read, Lane::Sync, Lane::Meta];
+
+    /// Most threads of this lane. Syncs profit from the depth of a device's queue; the others only need a
+    /// second thread for the case that the first one waits for the device.
+    const fn threads_max(self) -> usize {
+        match self {
+            Lane::Write => 4,
+            Lane::Read => 2,
+            Lane::Sync => 8,
+            Lane::Meta => 2,
+        }
+    }
+
+    const fn letter(self) -> char {
+        match self {
+            Lane::Write => 'w',
+            Lane::Read => 'r',
+            Lane::Sync => 's',
+            Lane::Meta => 'm',
+        }
+    }
+}
+
+/// The threads and queues of one disk. Dropping it lets the threads finish what is queued and end.
+pub(super) struct Pool {
+    lanes: [Arc<Queue>; 4],
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+struct Queue {
+    lane: Lane,
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    /// Whether a thread has been called for the jobs in the queue and has not come yet.
+    called: bool,
+    closed: bool,
+}
+
+impl Pool {
+    pub(super) fn new() -> Pool {
+        Pool {
+            lanes: Lane::ALL.map(|lane| {
+                Arc::new(Queue { lane, state: Mutex::new(State::default()), work: Condvar::new() })
+            }),
+        }
+    }
+
+    /// Runs `op` on a thread of the lane. It runs to its end even if the returned future is dropped, but is
+    /// not begun before that future is first polled.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        op: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (done, result) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            let _caller_left = done.send(op());
+        });
+        Queue::push(&self.lanes[lane as usize], job)?;
+        result.await.unwrap_or_else(|_| Err(io::Error::other("disk worker ended without an answer")))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for queue in &self.lanes {
+            queue.lock().closed = true;
+            queue.work.notify_all();
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock can panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(self: &Arc<Queue>, job: Job) -> io::Result<()> {
+        let mut state = self.lock();
+        state.jobs.push_back(job);
+        self.call(state)
+    }
+
+    /// Sees to it that a thread comes for the jobs in the queue. At most one is called at a time: it takes
+    /// several jobs, or calls the next one if there are more than it can take at once.
+    fn call(self: &Arc<Queue>, mut state: MutexGuard<'_, State>) -> io::Result<()> {
+        if state.jobs.is_empty() || state.called {
+            return Ok(());
+        }
+        if state.idle > 0 {
+            state.called = true;
+            drop(state);
+            self.work.notify_one();
+            return Ok(());
+        }
+        if state.threads == self.lane.threads_max() {
+            return Ok(());
+        }
+        state.called = true;
+        state.threads += 1;
+        let name = format!("norn-disk-{}{}", self.lane.letter(), state.threads);
+        let alone = state.threads == 1;
+        drop(state);
+        let queue = self.clone();
+        let started = std::thread::Builder::new().name(name).spawn(move || queue.work());
+        match started {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let mut state = self.lock();
+                state.called = false;
+                state.threads -= 1;
+                // The other threads of this lane will come to it.
+                if !alone {
+                    return Ok(());
+                }
+                state.jobs.clear();
+                Err(error)
+            }
+        }
+    }
+
+    /// The life of a thread.
+    fn work(self: Arc<Queue>) {
+        let mut state = self.lock();
+        state.called = false;
+        loop {
+            while let Some(job) = state.jobs.pop_front() {
+                // The first of several jobs may wait for the device, so the rest has a right to a thread.
+                let _could_not_start = self.call(state);
+                job();
+                state = self.lock();
+            }
+            if state.closed {
+                break;
+            }
+            state.idle += 1;
+            let (woken, waited) = self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            state.called = false;
+            if waited.timed_out() && state.jobs.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+    }
+}

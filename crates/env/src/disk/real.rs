@@ -1,0 +1,367 @@
+//! Production back end: files of the operating system.
+//!
+//! Everything that can block runs on the threads of the disk's [`Pool`]. All calls go through libc's
+//! functions (directly or beneath `std::fs`), never raw system calls, so that a preloaded library can
+//! watch or fail them.
+
+use std::fs::{self, OpenOptions, TryLockError};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use super::pool::{Lane, Pool};
+use super::{DirEntry, Open};
+
+/// Most buffers in one call (`IOV_MAX` of Linux).
+const BUFFERS_MAX: usize = 1024;
+/// Reads up to this length are tried on the caller's thread first, where a hit in the page cache costs a
+/// copy and a miss costs one call more.
+const INLINE_READ_MAX: usize = 256 << 10;
+/// Reads above this length ask for the file's length first, so that a wrong length from a corrupt index
+/// does not become an allocation.
+const UNCHECKED_READ_MAX: usize = 1 << 20;
+
+#[derive(Clone)]
+pub(super) struct Disk(Arc<Shared>);
+
+struct Shared {
+    root: PathBuf,
+    pool: Pool,
+    /// Whether this file system refused reads that must not block; then it is not asked again.
+    only_blocking_reads: AtomicBool,
+}
+
+#[derive(Clone)]
+pub(super) struct File(Arc<Opened>);
+
+struct Opened {
+    disk: Disk,
+    path: Box<str>,
+    file: fs::File,
+}
+
+/// Holds the lock as long as its descriptor is open.
+#[derive(Debug)]
+pub(super) struct DirLock {
+    _locked: fs::File,
+}
+
+impl Disk {
+    pub(super) fn open(root: &Path) -> io::Result<Disk> {
+        fs::create_dir_all(root)?;
+        Ok(Disk(Arc::new(Shared {
+            root: root.to_owned(),
+            pool: Pool::new(),
+            only_blocking_reads: AtomicBool::new(false),
+        })))
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    pub(super) async fn lock(&self, name: &str) -> io::Result<DirLock> {
+        let path = self.0.root.join(name);
+        self.run(Lane::Meta, move || {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            match file.try_lock() {
+                Ok(()) => Ok(DirLock { _locked: file }),
+                Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+                Err(TryLockError::Error(error)) => Err(error),
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn open_file(&self, path: &str, how: Open) -> io::Result<File> {
+        let full = self.0.root.join(path);
+        let file = self
+            .run(Lane::Meta, move || {
+                let mut options = OpenOptions::new();
+                options.read(true);
+                match how {
+                    Open::Read => &mut options,
+                    Open::Write => options.write(true),
+                    Open::Create => options.write(true).create(true),
+                    Open::CreateNew => options.write(true).create_new(true),
+                };
+                options.open(full)
+            })
+            .await?;
+        Ok(File(Arc::new(Opened { disk: self.clone(), path: path.into(), file })))
+    }
+
+    pub(super) async fn create_dir_all(&self, path: &str) -> io::Result<()> {
+        let path = self.0.root.join(path);
+        self.run(Lane::Meta, move || fs::create_dir_all(path)).await
+    }
+
+    pub(super) async fn remove_dir(&self, path: &str) -> io::Result<()> {
+        let path = self.0.root.join(path);
+        self.run(Lane::Meta, move || fs::remove_dir_all(path)).await
+    }
+
+    pub(super) async fn list(&self, dir: &str) -> io::Result<Vec<DirEntry>> {
+        let dir = self.0.root.join(dir);
+        self.run(Lane::Meta, move || {
+            let mut entries = Vec::new();
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let metadata = match fs::metadata(entry.path()) {
+                    Ok(metadata) => metadata,
+                    // Removed since, or a link to nowhere.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                };
+                let is_dir = metadata.is_dir();
+                entries.push(DirEntry { name, is_dir, len: if is_dir { 0 } else { metadata.len() } });
+            }
+            entries.sort_unstable();
+            Ok(entries)
+        })
+        .await
+    }
+
+    pub(super) async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.0.root.join(from), self.0.root.join(to));
+        self.run(Lane::Meta, move || fs::rename(from, to)).await
+    }
+
+    pub(super) async fn remove(&self, path: &str) -> io::Result<()> {
+        let path = self.0.root.join(path);
+        self.run(Lane::Meta, move || fs::remove_file(path)).await
+    }
+
+    pub(super) async fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        let dir = self.0.root.join(dir);
+        self.run(Lane::Sync, move || fs::File::open(dir)?.sync_all()).await
+    }
+
+    pub(super) async fn exists(&self, path: &str) -> io::Result<bool> {
+        let path = self.0.root.join(path);
+        self.run(Lane::Meta, move || path.try_exists()).await
+    }
+
+    pub(super) async fn free_space(&self) -> io::Result<u64> {
+        let shared = self.0.clone();
+        self.run(Lane::Meta, move || free_space(&shared.root)).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        op: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        self.0.pool.run(lane, op).await
+    }
+}
+
+impl File {
+    pub(super) async fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
+        if len <= INLINE_READ_MAX {
+            if let Some(read) = self.read_cached(pos, len) {
+                return read;
+            }
+        }
+        self.run(Lane::Read, move |file| {
+            let mut len = len;
+            if len > UNCHECKED_READ_MAX {
+                let rest = file.metadata()?.len().saturating_sub(pos);
+                len = usize::try_from(rest).map_or(len, |rest| rest.min(len));
+            }
+            let mut bytes = Vec::with_capacity(len);
+            while bytes.len() < len {
+                let want = len - bytes.len();
+                if pread(file, &mut bytes, want, pos)? == 0 {
+                    break;
+                }
+            }
+            Ok(bytes.into())
+        })
+        .await
+    }
+
+    pub(super) fn read_cached(&self, pos: u64, len: usize) -> Option<io::Result<Bytes>> {
+        let refused = &self.0.disk.0.only_blocking_reads;
+        if len == 0 || refused.load(Ordering::Relaxed) {
+            return (len == 0).then(|| Ok(Bytes::new()));
+        }
+        let mut bytes = Vec::with_capacity(len);
+        loop {
+            let want = len - bytes.len();
+            match pread_nowait(&self.0.file, &mut bytes, want, pos) {
+                // A short count means that the rest is not in memory, or that there is no rest: ask again.
+                Ok(0) => return Some(Ok(bytes.into())),
+                Ok(_) if bytes.len() == len => return Some(Ok(bytes.into())),
+                Ok(_) => {}
+                Err(error) => {
+                    return match error.raw_os_error() {
+                        Some(libc::EAGAIN) => None,
+                        Some(libc::EOPNOTSUPP | libc::ENOSYS) => {
+                            refused.store(true, Ordering::Relaxed);
+                            None
+                        }
+                        _ => Some(Err(error)),
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) async fn write_at(&self, pos: u64, bufs: Vec<Bytes>) -> io::Result<()> {
+        self.run(Lane::Write, move |file| write_all(file, pos, bufs)).await
+    }
+
+    pub(super) async fn sync_data(&self) -> io::Result<()> {
+        self.run(Lane::Sync, |file| file.sync_data()).await
+    }
+
+    pub(super) async fn truncate(&self, len: u64) -> io::Result<()> {
+        self.run(Lane::Meta, move |file| file.set_len(len)).await
+    }
+
+    pub(super) async fn allocate(&self, len: u64) -> io::Result<()> {
+        self.run(Lane::Meta, move |file| allocate(file, len)).await
+    }
+
+    pub(super) async fn len(&self) -> io::Result<u64> {
+        self.run(Lane::Meta, |file| Ok(file.metadata()?.len())).await
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    pub(super) fn full_path(&self) -> String {
+        self.0.disk.0.root.join(&*self.0.path).display().to_string()
+    }
+
+    pub(super) fn raw_fd(&self) -> RawFd {
+        self.0.file.as_raw_fd()
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        op: impl FnOnce(&fs::File) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let opened = self.0.clone();
+        self.0.disk.run(lane, move || op(&opened.file)).await
+    }
+}
+
+fn off_t(pos: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(pos).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// Repeats a call that a signal interrupted; negative results become errors.
+fn retry<N: TryInto<usize>>(mut call: impl FnMut() -> N) -> io::Result<usize> {
+    loop {
+        if let Ok(done) = call().try_into() {
+            return Ok(done);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+fn write_all(file: &fs::File, pos: u64, bufs: Vec<Bytes>) -> io::Result<()> {
+    let mut pos = pos;
+    let mut bufs = std::collections::VecDeque::from(bufs);
+    bufs.retain(|buf| !buf.is_empty());
+    while !bufs.is_empty() {
+        let slices: Vec<libc::iovec> = bufs
+            .iter()
+            .take(BUFFERS_MAX)
+            .map(|buf| libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() })
+            .collect();
+        let at = off_t(pos)?;
+        // SAFETY: the slices point into `bufs`, which outlives the call; the kernel only reads them.
+        let mut done =
+            retry(|| unsafe { libc::pwritev(file.as_raw_fd(), slices.as_ptr(), slices.len() as i32, at) })?;
+        if done == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        pos += done as u64;
+        while done > 0 {
+            let step = done.min(bufs[0].len());
+            bufs[0].advance(step);
+            done -= step;
+            if bufs[0].is_empty() {
+                bufs.pop_front();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Appends up to `want` bytes, found at `pos` plus what `bytes` already holds, and returns their number.
+fn pread(file: &fs::File, bytes: &mut Vec<u8>, want: usize, pos: u64) -> io::Result<usize> {
+    let at = off_t(pos.saturating_add(bytes.len() as u64))?;
+    bytes.reserve(want);
+    let spare = bytes.spare_capacity_mut().as_mut_ptr();
+    // SAFETY: `want` bytes are reserved behind the initialised ones.
+    let done = retry(|| unsafe { libc::pread(file.as_raw_fd(), spare.cast(), want, at) })?;
+    // SAFETY: the kernel has initialised that many of them.
+    unsafe { bytes.set_len(bytes.len() + done) };
+    Ok(done)
+}
+
+/// As [`pread`], but `EAGAIN` instead of waiting for the device.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn pread_nowait(file: &fs::File, bytes: &mut Vec<u8>, want: usize, pos: u64) -> io::Result<usize> {
+    let at = off_t(pos.saturating_add(bytes.len() as u64))?;
+    bytes.reserve(want);
+    let slice = libc::iovec { iov_base: bytes.spare_capacity_mut().as_mut_ptr().cast(), iov_len: want };
+    // SAFETY: `want` bytes are reserved behind the initialised ones.
+    let done = retry(|| unsafe { libc::preadv2(file.as_raw_fd(), &slice, 1, at, libc::RWF_NOWAIT) })?;
+    // SAFETY: the kernel has initialised that many of them.
+    unsafe { bytes.set_len(bytes.len() + done) };
+    Ok(done)
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn pread_nowait(_: &fs::File, _: &mut Vec<u8>, _: usize, _: u64) -> io::Result<usize> {
+    Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
+}
+
+fn allocate(file: &fs::File, len: u64) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let len = off_t(len)?;
+        // SAFETY: a call without pointers.
+        let allocated = retry(|| unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) });
+        match allocated.map_err(|error| (error.raw_os_error(), error)) {
+            Err((Some(libc::EOPNOTSUPP | libc::ENOSYS), _)) => {}
+            Err((_, error)) => return Err(error),
+            Ok(_) => return Ok(()),
+        }
+    }
+    // A file system that cannot reserve: at least the length is the same everywhere.
+    match file.metadata()?.len() < len {
+        true => file.set_len(len),
+        false => Ok(()),
+    }
+}
+
+fn free_space(root: &Path) -> io::Result<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(root.as_os_str().as_bytes())?;
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: a terminated path and a place for the result.
+    retry(|| unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) })?;
+    // SAFETY: statvfs succeeded; besides, zeros are a valid value.
+    let stat = unsafe { stat.assume_init() };
+    #[allow(clippy::unnecessary_cast)] // The types differ between platforms.
+    Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
+}

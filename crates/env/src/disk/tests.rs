@@ -1,0 +1,1 @@
+//! The behaviour that both back ends share.
