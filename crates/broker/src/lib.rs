@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What a Norn node does: joins log, quorum and the deciding cores to a broker that Kafka clients use.
+
+pub mod config;
