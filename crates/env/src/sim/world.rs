@@ -94,6 +94,12 @@ impl Simulator for WorldSim {
         Self(OnceLock::new())
     }
 
+    fn create_node(&self, id: NodeId) {
+        if let Some(world) = self.0.get() {
+            world.net.add_host(node::key(id));
+        }
+    }
+
     /// Called when a node is killed: its process is gone, at once.
     fn reset_node(&self, id: NodeId) {
         let Some(world) = self.0.get() else { return };
