@@ -4,10 +4,12 @@
 //! read, and gives back orders (`Action`, a verdict, an outcome). The rooms do not know each other's
 //! callers, the log or the network; what they must know of the log, they are told.
 
+mod codec;
 pub mod group;
 pub mod metadata;
 pub mod producer;
 pub mod replica;
 mod time;
 
+pub use codec::DecodeError;
 pub use time::Millis;

@@ -1,0 +1,168 @@
+//! Changing settings entry by entry (IncrementalAlterConfigs, KIP-339).
+
+use std::collections::BTreeSet;
+
+use norn_protocol::types::{NodeId, TopicId};
+use norn_protocol::ErrorCode;
+
+use super::super::command::{Command, ConfigChange, ConfigResource};
+use super::super::config_def::{list, ConfigDef, ConfigMap, ConfigTable, ConfigType, UpdateMode};
+use super::super::config_layers::ConfigLayers;
+use super::super::image::Image;
+use super::super::outcome::Refused;
+use super::super::topic_config::TopicConfig;
+use super::super::topic_config_table::TOPIC_CONFIGS;
+use super::error::AdminError;
+
+/// What is done to a setting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConfigOp {
+    Set,
+    /// Back to what holds without it.
+    Delete,
+    /// Adds entries to a list.
+    Append,
+    /// Takes entries from a list.
+    Subtract,
+}
+
+impl TryFrom<i8> for ConfigOp {
+    type Error = ErrorCode;
+
+    fn try_from(code: i8) -> Result<ConfigOp, ErrorCode> {
+        match code {
+            0 => Ok(ConfigOp::Set),
+            1 => Ok(ConfigOp::Delete),
+            2 => Ok(ConfigOp::Append),
+            3 => Ok(ConfigOp::Subtract),
+            _ => Err(ErrorCode::InvalidRequest),
+        }
+    }
+}
+
+/// One entry of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigEdit {
+    pub name: String,
+    pub op: ConfigOp,
+    pub value: Option<String>,
+}
+
+/// The command that changes a topic's settings; `layers` are its brokers'.
+pub fn alter_topic_configs(
+    image: &Image,
+    name: &str,
+    edits: &[ConfigEdit],
+    layers: &ConfigLayers<'_>,
+) -> Result<Command, AdminError> {
+    let topic = image.topic_by_name(name).ok_or(Refused::UnknownTopic { id: TopicId::NONE })?;
+    let inherited = ConfigLayers { topic: &topic.configs, ..*layers };
+    let changes = changes(&TOPIC_CONFIGS, &topic.configs, &inherited, edits)?;
+    let mut next = topic.configs.clone();
+    for change in &changes {
+        match &change.value {
+            Some(value) => next.insert(change.name.clone(), value.clone()),
+            None => next.remove(&change.name),
+        };
+    }
+    TopicConfig::resolve(&ConfigLayers { topic: &next, ..*layers })?;
+    Ok(Command::SetConfigs { resource: ConfigResource::Topic(topic.id), changes })
+}
+
+/// The command that changes what is set dynamically on a broker, or on all where `node` is `None`.
+/// `table` is of the brokers' settings, `file` what this broker was started with.
+pub fn alter_broker_configs(
+    image: &Image,
+    node: Option<NodeId>,
+    table: &ConfigTable,
+    edits: &[ConfigEdit],
+    file: &ConfigMap,
+) -> Result<Command, AdminError> {
+    let none = ConfigMap::new();
+    let (resource, broker) = match node {
+        Some(node) if image.broker(node).is_none() => return Err(Refused::UnknownBroker { node }.into()),
+        Some(node) => (ConfigResource::Broker(node), image.broker_configs(node).unwrap_or(&none)),
+        None => (ConfigResource::ClusterDefault, &none),
+    };
+    for edit in edits {
+        match table.get(&edit.name)?.update {
+            UpdateMode::ReadOnly => return Err(AdminError::ReadOnlyConfig { name: edit.name.clone() }),
+            UpdateMode::ClusterWide if node.is_some() => {
+                return Err(AdminError::ClusterWideConfig { name: edit.name.clone() });
+            }
+            UpdateMode::ClusterWide | UpdateMode::PerBroker => {}
+        }
+    }
+    let inherited = ConfigLayers { topic: &none, broker, cluster: image.cluster_configs(), file };
+    let present = if node.is_some() { broker } else { image.cluster_configs() };
+    Ok(Command::SetConfigs { resource, changes: changes(table, present, &inherited, edits)? })
+}
+
+/// The edits as changes of what is set at `present`; entries that change nothing are left out.
+fn changes(
+    table: &ConfigTable,
+    present: &ConfigMap,
+    inherited: &ConfigLayers<'_>,
+    edits: &[ConfigEdit],
+) -> Result<Vec<ConfigChange>, AdminError> {
+    let mut seen = BTreeSet::new();
+    let mut changes = Vec::new();
+    for edit in edits {
+        let name = edit.name.clone();
+        if !seen.insert(&edit.name) {
+            return Err(AdminError::DuplicateConfig { name });
+        }
+        if edit.op == ConfigOp::Delete {
+            changes.extend(present.get(&name).map(|_| ConfigChange { name, value: None, expected: None }));
+            continue;
+        }
+        let def = table.get(&name)?;
+        let Some(value) = &edit.value else { return Err(AdminError::NullConfig { name }) };
+        let change = match edit.op {
+            ConfigOp::Set | ConfigOp::Delete => {
+                ConfigChange { name, value: Some(value.clone()), expected: None }
+            }
+            ConfigOp::Append => {
+                let mut entries = entries(def, inherited, "APPEND")?;
+                for entry in list(value) {
+                    if !entries.iter().any(|known| known == entry) {
+                        entries.push(entry.to_owned());
+                    }
+                }
+                edited_list(present, name, &entries)
+            }
+            ConfigOp::Subtract => {
+                let mut entries = entries(def, inherited, "SUBTRACT")?;
+                let taken = list(value);
+                entries.retain(|entry| !taken.contains(&entry.as_str()));
+                edited_list(present, name, &entries)
+            }
+        };
+        if let Some(value) = &change.value {
+            def.check(value)?;
+        }
+        if present.get(&change.name) != change.value.as_ref() {
+            changes.push(change);
+        }
+    }
+    Ok(changes)
+}
+
+/// The entries of a list as it holds now, set here or inherited.
+fn entries(
+    def: &ConfigDef,
+    inherited: &ConfigLayers<'_>,
+    op: &'static str,
+) -> Result<Vec<String>, AdminError> {
+    if def.kind != ConfigType::List {
+        return Err(AdminError::NotAList { op, name: def.name.to_owned() });
+    }
+    let value = inherited.value(def).map(|set| set.value).unwrap_or_default();
+    Ok(list(&value).into_iter().map(str::to_owned).collect())
+}
+
+/// A list made from the present one: void if that changes before.
+fn edited_list(present: &ConfigMap, name: String, entries: &[String]) -> ConfigChange {
+    let expected = Some(present.get(&name).cloned());
+    ConfigChange { name, value: Some(entries.join(",")), expected }
+}

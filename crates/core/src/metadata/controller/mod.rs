@@ -1,0 +1,18 @@
+//! The controller's decisions: from an image and a request to a command, or to Kafka's error.
+//!
+//! Pure and without memory: whoever decides proposes the command, and learns from its outcome whether
+//! another command came first.
+
+mod configs;
+mod error;
+mod placement;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+pub use configs::{alter_broker_configs, alter_topic_configs, ConfigEdit, ConfigOp};
+pub use error::AdminError;
+pub use placement::Placement;
+pub use topics::{
+    create_partitions, create_topic, delete_topic, CreatePartitions, CreateTopic, Defaults, PARTITIONS_MAX,
+};

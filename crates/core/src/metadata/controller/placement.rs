@@ -1,0 +1,87 @@
+//! Where new replicas go: spread over racks first, then to the brokers that have the fewest.
+//!
+//! Without randomness, unlike Kafka's `StripedReplicaPlacer`: equal images give equal assignments.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use norn_protocol::types::NodeId;
+
+use super::super::image::Image;
+use super::error::AdminError;
+
+/// How loaded the live brokers are, counting what was placed but is not committed yet. One serves all
+/// topics of a request, so that they are spread too.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    brokers: BTreeMap<NodeId, Load>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Load {
+    rack: Option<String>,
+    replicas: usize,
+    /// Partitions of which it is the preferred leader.
+    preferred: usize,
+}
+
+impl Placement {
+    /// The load as of an image.
+    pub fn of(image: &Image) -> Placement {
+        let live = image.brokers().filter(|broker| !broker.fenced);
+        let mut brokers: BTreeMap<_, _> = live
+            .map(|broker| (broker.node, Load { rack: broker.rack.clone(), ..Load::default() }))
+            .collect();
+        for partition in image.topics().flat_map(|topic| &topic.partitions) {
+            count(&mut brokers, &partition.replicas);
+        }
+        Placement { brokers }
+    }
+
+    /// Replicas for so many new partitions, `factor` each.
+    pub fn assign(&mut self, partitions: usize, factor: usize) -> Result<Vec<Vec<NodeId>>, AdminError> {
+        let alive = self.brokers.len();
+        if factor > alive {
+            return Err(AdminError::TooFewBrokers { factor, alive });
+        }
+        Ok((0..partitions).map(|_| self.next(factor)).collect())
+    }
+
+    /// Counts an assignment that was made by hand.
+    pub fn count(&mut self, replicas: &[NodeId]) {
+        count(&mut self.brokers, replicas);
+    }
+
+    fn next(&mut self, factor: usize) -> Vec<NodeId> {
+        let mut replicas: Vec<NodeId> = Vec::with_capacity(factor);
+        let mut racks = BTreeSet::new();
+        while replicas.len() < factor {
+            let free = self.brokers.iter().filter(|(node, _)| !replicas.contains(node));
+            // A broker without a rack is a rack of its own.
+            let rank = |(node, load): &(&NodeId, &Load)| {
+                let shares_rack = load.rack.as_ref().is_some_and(|rack| racks.contains(rack));
+                (shares_rack, load.replicas, load.preferred, **node)
+            };
+            let Some((node, load)) = free.min_by_key(rank) else { break };
+            racks.extend(load.rack.clone());
+            replicas.push(*node);
+        }
+        let leads_least = |index: &usize| {
+            let node = replicas[*index];
+            self.brokers.get(&node).map(|load| (load.preferred, node))
+        };
+        if let Some(leader) = (0..replicas.len()).min_by_key(leads_least) {
+            replicas.swap(0, leader);
+        }
+        count(&mut self.brokers, &replicas);
+        replicas
+    }
+}
+
+fn count(brokers: &mut BTreeMap<NodeId, Load>, replicas: &[NodeId]) {
+    for (index, node) in replicas.iter().enumerate() {
+        if let Some(load) = brokers.get_mut(node) {
+            load.replicas += 1;
+            load.preferred += usize::from(index == 0);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The cluster at one index of the metadata WAL.
+//!
+//! Cheap to clone and to compare by part: each part is shared until a command changes it, so the
+//! published image and the next one have most of their memory in common.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use norn_protocol::topic::{collision_key, TopicName};
+use norn_protocol::types::{BrokerEpoch, NodeId, PartitionIndex, ProducerId, TopicId};
+
+use super::broker::Broker;
+use super::config_def::ConfigMap;
+use super::outcome::Refused;
+use super::partition::Partition;
+use crate::codec::{wire_structs, DecodeError, Wire};
+
+/// A topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Topic {
+    pub name: TopicName,
+    pub id: TopicId,
+    /// By index.
+    pub partitions: Vec<Arc<Partition>>,
+    /// What is set on the topic.
+    pub configs: ConfigMap,
+}
+
+impl Topic {
+    /// The partition of this index.
+    pub fn partition(&self, index: PartitionIndex) -> Option<&Arc<Partition>> {
+        self.partitions.get(usize::try_from(index.0).ok()?)
+    }
+
+    /// How many replicas each partition has.
+    pub fn replication_factor(&self) -> usize {
+        self.partitions.first().map_or(0, |partition| partition.replicas.len())
+    }
+
+    /// Whether clients should not write to it (`Topic.isInternal`).
+    pub fn is_internal(&self) -> bool {
+        matches!(&*self.name, "__consumer_offsets" | "__transaction_state")
+    }
+}
+
+/// The cluster's metadata after a command was applied.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Image {
+    pub(super) applied: u64,
+    pub(super) cluster_id: Option<String>,
+    pub(super) feature_level: u16,
+    pub(super) brokers: Arc<BTreeMap<NodeId, Broker>>,
+    pub(super) topics: Arc<BTreeMap<TopicId, Arc<Topic>>>,
+    pub(super) broker_configs: Arc<BTreeMap<NodeId, ConfigMap>>,
+    pub(super) cluster_configs: Arc<ConfigMap>,
+    pub(super) next_producer_id: ProducerId,
+    /// Of `topics`, by name.
+    ids: Arc<BTreeMap<TopicName, TopicId>>,
+    /// Of `topics`, those whose name has a `.` or a `_`, by what such names collide in.
+    collisions: Arc<BTreeMap<String, TopicName>>,
+}
+
+impl Image {
+    /// The index of the last command that it has taken in.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// `None` until the cluster is formed.
+    pub fn cluster_id(&self) -> Option<&str> {
+        self.cluster_id.as_deref()
+    }
+
+    /// Which commands and features all nodes of the cluster know.
+    pub fn feature_level(&self) -> u16 {
+        self.feature_level
+    }
+
+    /// All registered brokers, by node.
+    pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
+        self.brokers.values()
+    }
+
+    pub fn broker(&self, node: NodeId) -> Option<&Broker> {
+        self.brokers.get(&node)
+    }
+
+    /// Whether the broker is registered and heard.
+    pub fn is_alive(&self, node: NodeId) -> bool {
+        self.broker(node).is_some_and(|broker| !broker.fenced)
+    }
+
+    /// All topics, by id.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topics.values()
+    }
+
+    /// All topics, by name.
+    pub fn topics_by_name(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.ids.values().filter_map(|id| self.topics.get(id))
+    }
+
+    pub fn topic(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.topics.get(&id)
+    }
+
+    pub fn topic_by_name(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.topics.get(self.ids.get(name)?)
+    }
+
+    /// A topic whose name a metric could not tell from this one, other than itself.
+    pub fn colliding_topic(&self, name: &str) -> Option<&TopicName> {
+        let other = has_collisions(name).then(|| self.collisions.get(&collision_key(name)))??;
+        (**other != *name).then_some(other)
+    }
+
+    /// What is set dynamically on one broker.
+    pub fn broker_configs(&self, node: NodeId) -> Option<&ConfigMap> {
+        self.broker_configs.get(&node)
+    }
+
+    /// What is set dynamically for all brokers.
+    pub fn cluster_configs(&self) -> &ConfigMap {
+        &self.cluster_configs
+    }
+
+    /// The first producer id that no broker has been given.
+    pub fn next_producer_id(&self) -> ProducerId {
+        self.next_producer_id
+    }
+
+    /// The broker, if it is registered in this epoch.
+    pub(super) fn broker_in(&self, node: NodeId, epoch: BrokerEpoch) -> Result<&Broker, Refused> {
+        let broker = self.broker(node).ok_or(Refused::UnknownBroker { node })?;
+        if broker.epoch == epoch {
+            Ok(broker)
+        } else {
+            Err(Refused::StaleBrokerEpoch { node, current: broker.epoch })
+        }
+    }
+
+    /// Takes in an index whose command has no effect.
+    ///
+    /// # Panics
+    /// If the index does not rise: a command is applied once.
+    pub(super) fn pass_over(&mut self, index: u64) {
+        assert!(index > self.applied, "a command is applied once");
+        self.applied = index;
+    }
+
+    pub(super) fn insert_topic(&mut self, topic: Topic) {
+        Arc::make_mut(&mut self.ids).insert(topic.name.clone(), topic.id);
+        if has_collisions(&topic.name) {
+            Arc::make_mut(&mut self.collisions).insert(collision_key(&topic.name), topic.name.clone());
+        }
+        Arc::make_mut(&mut self.topics).insert(topic.id, Arc::new(topic));
+    }
+
+    pub(super) fn remove_topic(&mut self, id: TopicId) -> Option<Arc<Topic>> {
+        let topic = Arc::make_mut(&mut self.topics).remove(&id)?;
+        Arc::make_mut(&mut self.ids).remove(&topic.name);
+        if has_collisions(&topic.name) {
+            Arc::make_mut(&mut self.collisions).remove(&collision_key(&topic.name));
+        }
+        Some(topic)
+    }
+
+    /// The topic, to be changed in all but name and id.
+    pub(super) fn topic_mut(&mut self, id: TopicId) -> Option<&mut Topic> {
+        Arc::make_mut(&mut self.topics).get_mut(&id).map(Arc::make_mut)
+    }
+}
+
+fn has_collisions(name: &str) -> bool {
+    name.contains(['.', '_'])
+}
+
+impl Wire for Image {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.applied.put(out);
+        self.cluster_id.put(out);
+        self.feature_level.put(out);
+        self.brokers.put(out);
+        self.topics.put(out);
+        self.broker_configs.put(out);
+        self.cluster_configs.put(out);
+        self.next_producer_id.put(out);
+    }
+
+    fn take(input: &mut &[u8]) -> Result<Self, DecodeError> {
+        let mut image = Image {
+            applied: Wire::take(input)?,
+            cluster_id: Wire::take(input)?,
+            feature_level: Wire::take(input)?,
+            brokers: Wire::take(input)?,
+            ..Image::default()
+        };
+        let topics: BTreeMap<TopicId, Topic> = Wire::take(input)?;
+        for (id, topic) in topics {
+            if topic.id != id {
+                return Err(DecodeError::Inconsistent("a topic under another's id"));
+            }
+            if image.topic_by_name(&topic.name).is_some() || image.colliding_topic(&topic.name).is_some() {
+                return Err(DecodeError::Inconsistent("two topics of one name"));
+            }
+            image.insert_topic(topic);
+        }
+        image.broker_configs = Wire::take(input)?;
+        image.cluster_configs = Wire::take(input)?;
+        image.next_producer_id = Wire::take(input)?;
+        Ok(image)
+    }
+}
+
+wire_structs! {
+    Topic { name, id, partitions, configs }
+}
