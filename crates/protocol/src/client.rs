@@ -29,7 +29,7 @@ pub fn encode_request<R: Request>(
     client_id: Option<&str>,
     request: &R,
 ) -> Result<Bytes, EncodeError> {
-    let key = ApiKey::try_from(R::KEY).unwrap_or(ApiKey::ApiVersions);
+    let key = ApiKey::try_from(R::KEY).expect("every request type has a key");
     let failed = |reason: String| EncodeError { key, version, reason };
     let body_len = request.compute_size(version).map_err(|error| failed(error.to_string()))?;
     let client_len = client_id.map_or(0, str::len);

@@ -44,16 +44,16 @@ impl FrameReader {
 
     /// Where the next received bytes go: append to it. It has room for at least part of what is awaited.
     pub fn buf(&mut self) -> &mut BytesMut {
-        let spare = self.buf.capacity() - self.buf.len();
-        match self.awaited() {
-            // Exactly the frame, so that no byte of the next one holds on to a large frame's memory.
+        let have = self.buf.len();
+        let (spare_min, capacity) = match self.awaited() {
+            // Exactly the frame in the end, so that no byte of the next one holds on to a large frame's memory.
             Some(total) if total > CHUNK => {
-                if spare < (CHUNK / 2).min(total.saturating_sub(self.buf.len())) {
-                    self.reallocate(total.min(STEP.max(self.buf.len() * 2)));
-                }
+                (total.saturating_sub(have).min(CHUNK / 2), total.min(STEP.max(have * 2)))
             }
-            _ if spare < SPARE_MIN => self.reallocate(self.buf.len() + CHUNK),
-            _ => {}
+            _ => (SPARE_MIN, have + CHUNK),
+        };
+        if self.buf.capacity() - have < spare_min {
+            self.reallocate(capacity);
         }
         &mut self.buf
     }

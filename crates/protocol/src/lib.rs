@@ -8,8 +8,10 @@
 pub mod batch;
 pub mod client;
 pub mod compression;
+pub mod fetch;
 pub mod frame;
 pub mod layout;
+pub mod produce;
 pub mod request;
 pub mod response;
 pub mod topic;

@@ -106,3 +106,85 @@ impl RequestHead {
         R::decode(&mut self.body.clone(), self.version).map_err(|error| body(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest, ProduceRequest};
+
+    use super::*;
+    use crate::client;
+
+    /// What follows the size prefix.
+    fn frame<R: Request>(version: i16, client_id: Option<&str>, request: &R) -> Bytes {
+        client::encode_request(42, version, client_id, request).unwrap().slice(4..)
+    }
+
+    fn with(frame: &Bytes, change: impl FnOnce(&mut BytesMut)) -> Bytes {
+        let mut bytes = BytesMut::from(&frame[..]);
+        change(&mut bytes);
+        bytes.freeze()
+    }
+
+    #[test]
+    fn a_header_is_read_in_its_apis_version() {
+        for (version, client_id) in [(1, None), (8, Some("c")), (9, Some("client")), (13, None)] {
+            let head = RequestHead::parse(frame(version, client_id, &MetadataRequest::default())).unwrap();
+            assert_eq!((head.key, head.version, head.correlation), (3, version, 42));
+            assert_eq!(head.client_id.as_deref(), client_id);
+            head.decode_body::<MetadataRequest>().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unknown_api_is_named() {
+        for key in [-1, 4, 52, 999] {
+            let frame = with(&frame(1, None, &MetadataRequest::default()), |bytes| {
+                bytes[..2].copy_from_slice(&i16::to_be_bytes(key));
+            });
+            assert_eq!(RequestHead::parse(frame), Err(RequestError::UnknownApi { key, version: 1 }));
+        }
+    }
+
+    #[test]
+    fn an_unserved_version_still_has_a_header_to_answer_to() {
+        // KIP-511: a client newer than the broker asks with a version whose body the broker cannot read.
+        let newer = with(&frame(4, Some("c"), &ApiVersionsRequest::default()), |bytes| bytes[3] = 99);
+        let head = RequestHead::parse(newer).unwrap();
+        assert_eq!(head.correlation, 42);
+        let error = RequestError::Version { key: ApiKey::ApiVersions, version: 99 };
+        assert_eq!(head.api(), Err(error.clone()));
+        assert_eq!(head.decode_body::<ApiVersionsRequest>(), Err(error));
+    }
+
+    #[test]
+    fn produce_below_three_is_not_served_though_it_is_advertised() {
+        let old = with(&frame(3, None, &ProduceRequest::default()), |bytes| bytes[3] = 2);
+        let head = RequestHead::parse(old).unwrap();
+        assert_eq!(head.decode_produce(), Err(RequestError::Version { key: ApiKey::Produce, version: 2 }));
+    }
+
+    #[test]
+    fn a_cut_header_is_an_error() {
+        let whole = frame(9, Some("client"), &MetadataRequest::default());
+        for len in 0..4 + 4 + 2 + 6 + 1 {
+            let error = RequestHead::parse(whole.slice(..len)).unwrap_err();
+            assert_eq!(error, RequestError::Header(WireError::Truncated), "{len}");
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_body_are_an_error() {
+        let long = with(&frame(9, None, &MetadataRequest::default()), |bytes| bytes.extend_from_slice(b"x"));
+        let error = RequestHead::parse(long).unwrap().decode_body::<MetadataRequest>().unwrap_err();
+        assert!(error.to_string().contains("1 bytes follow"), "{error}");
+    }
+
+    #[test]
+    fn tagged_fields_of_a_header_are_skipped() {
+        let plain = frame(9, None, &MetadataRequest::default());
+        let (head, body) = plain.split_at(11);
+        let tagged = Bytes::from([&head[..10], b"\x01\x07\x03abc", body].concat());
+        assert_eq!(RequestHead::parse(tagged), RequestHead::parse(plain.clone()));
+    }
+}

@@ -60,3 +60,54 @@ pub fn unsupported_api_versions(correlation: i32, apis: Vec<ApiVersion>) -> Resu
         .with_api_keys(apis);
     encode(correlation, ApiKey::ApiVersions, 0, &body)
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+    use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest, MetadataResponse};
+
+    use super::*;
+    use crate::client;
+
+    #[test]
+    fn a_response_is_read_back_by_the_client() {
+        for version in 0..=13 {
+            let topic = MetadataResponseTopic::default().with_name(Some(client::topic_name("t")));
+            let body = MetadataResponse::default().with_topics(vec![topic]);
+            let bytes = encode(5, ApiKey::Metadata, version, &body).unwrap();
+            assert_eq!(bytes[..4], (bytes.len() as i32 - 4).to_be_bytes());
+            let frame = bytes.slice(4..);
+            assert_eq!(client::correlation(&frame), Ok(5));
+            let (correlation, read) = client::decode_response::<MetadataRequest>(version, frame).unwrap();
+            assert_eq!((correlation, read.topics.len()), (5, 1), "{version}");
+        }
+    }
+
+    #[test]
+    fn api_versions_has_the_oldest_header_in_every_version() {
+        for version in 0..=4 {
+            let bytes = encode(1, ApiKey::ApiVersions, version, &ApiVersionsResponse::default()).unwrap();
+            assert_eq!(bytes[8..10], [0, 0], "the error code follows the correlation id");
+            client::decode_response::<ApiVersionsRequest>(version, bytes.slice(4..)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_too_new_learns_what_there_is() {
+        let api = ApiVersion::default().with_api_key(18).with_max_version(4);
+        let bytes = unsupported_api_versions(9, vec![api]).unwrap();
+        // Size, correlation id, error 35, one API: 18, from 0 to 4.
+        assert_eq!(bytes[..], *b"\0\0\0\x10\0\0\0\x09\0\x23\0\0\0\x01\0\x12\0\0\0\x04");
+    }
+
+    #[test]
+    fn what_a_version_cannot_say_is_an_error() {
+        let topic = client::topic_name(&"x".repeat(40_000));
+        let topic = MetadataResponseTopic::default().with_name(Some(topic));
+        let body = MetadataResponse::default().with_topics(vec![topic]);
+        let error = encode(1, ApiKey::Metadata, 1, &body).unwrap_err();
+        assert_eq!((error.key, error.version), (ApiKey::Metadata, 1));
+        assert!(error.reason.contains("too long"), "{error}");
+        assert!(encode(1, ApiKey::Metadata, 14, &MetadataResponse::default()).is_err());
+    }
+}

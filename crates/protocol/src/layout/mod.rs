@@ -2,7 +2,7 @@
 //! elements as an array's length claims (`Vec::with_capacity(n)`), so that twenty bytes can ask for hundreds of
 //! gigabytes; where a failed reservation aborts the process, no error handling behind it helps. Its decoders are generic
 //! over the buffer but not over the array, and a length looks like any other number to a buffer: so the structure must
-//! be known. [`requests`] holds it as a table; [`check`] walks a body along it, with every length held against the bytes
+//! be known. `requests.rs` holds it as a table; [`check`] walks a body along it, with every length held against the bytes
 //! that are left. What passes holds as many elements as it claims, and all of its bytes.
 //!
 //! Apart from those reservations the crate's decoders are sound: their reads are checked, nesting is as deep as the
@@ -22,7 +22,7 @@ pub const ELEMENTS_MAX: usize = 1 << 20;
 
 /// What a field is made of, as far as its length on the wire goes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// So many bytes.
     Fixed(usize),
     /// A string: 16-bit length, or compact.
@@ -39,21 +39,26 @@ pub(crate) enum Kind {
 
 /// A field and the versions that have it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Field {
-    pub(crate) kind: Kind,
-    pub(crate) from: i16,
-    pub(crate) to: i16,
-    pub(crate) tag: Option<u32>,
+pub struct Field {
+    /// What it is made of.
+    pub kind: Kind,
+    /// The first version that has it.
+    pub from: i16,
+    /// The last version that has it.
+    pub to: i16,
+    /// Its tag, if it is among the tagged fields of its structure.
+    pub tag: Option<u32>,
 }
 
 impl Field {
-    pub(crate) fn is_in(&self, version: i16) -> bool {
+    /// Whether this version has it.
+    pub fn is_in(&self, version: i16) -> bool {
         (self.from..=self.to).contains(&version)
     }
 }
 
 /// The structure of an API's requests, for the APIs of [`crate::versions::TABLE`].
-pub(crate) fn request(key: ApiKey) -> Option<&'static [Field]> {
+pub fn request(key: ApiKey) -> Option<&'static [Field]> {
     requests::TABLE.iter().find(|(api, _)| *api == key).map(|(_, fields)| *fields)
 }
 
@@ -146,6 +151,3 @@ impl Walk<'_> {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

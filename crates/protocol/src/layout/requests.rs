@@ -1,6 +1,7 @@
 //! The structure of every request in [`crate::versions::TABLE`], from Kafka's message schemas
 //! (`clients/src/main/resources/common/message/*Request.json`). Fields are in wire order; a comment names them. That the
-//! table agrees with the codec, field by field and version by version, is a test (`tests.rs`).
+//! table agrees with the codec, field by field and version by version, is a test
+//! (`tests/wire/layout.rs`).
 
 use super::{Field, Kind};
 use crate::ApiKey;
