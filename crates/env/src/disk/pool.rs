@@ -185,3 +185,73 @@ impl Queue {
         state.threads -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::mpsc;
+
+    use futures::future::join_all;
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lane_that_stalls_does_not_stall_another() {
+        let pool = Pool::new();
+        let (release, stalled) = mpsc::channel::<()>();
+        let stalled = Arc::new(Mutex::new(stalled));
+        let mut syncs: Vec<_> = (0..2 * Lane::Sync.threads_max())
+            .map(|_| {
+                let stalled = stalled.clone();
+                Box::pin(
+                    pool.run(Lane::Sync, move || stalled.lock().unwrap().recv().map_err(io::Error::other)),
+                )
+            })
+            .collect();
+        for sync in &mut syncs {
+            assert!(sync.now_or_never().is_none());
+        }
+        for lane in [Lane::Write, Lane::Read, Lane::Meta] {
+            assert_eq!(pool.run(lane, || Ok(1)).await.unwrap(), 1);
+        }
+        drop(release);
+        assert!(join_all(syncs).await.into_iter().all(|sync| sync.is_err()));
+    }
+
+    #[tokio::test]
+    async fn a_burst_is_done_by_few_threads() {
+        let pool = Pool::new();
+        let jobs =
+            (0..1000).map(|_| pool.run(Lane::Write, || Ok(std::thread::current().name().map(str::to_owned))));
+        let threads: BTreeSet<_> =
+            join_all(jobs).await.into_iter().map(|name| name.unwrap().unwrap()).collect();
+        assert!(threads.len() <= Lane::Write.threads_max(), "{threads:?}");
+        assert!(threads.iter().all(|name| name.starts_with("norn-disk-w")), "{threads:?}");
+    }
+
+    #[tokio::test]
+    async fn one_stalled_job_does_not_hold_the_rest_of_its_burst() {
+        let pool = Pool::new();
+        let (release, stalled) = mpsc::channel::<()>();
+        let mut stuck = Box::pin(pool.run(Lane::Write, move || Ok(stalled.recv().is_err())));
+        assert!((&mut stuck).now_or_never().is_none());
+        let others = join_all((0..100).map(|i| pool.run(Lane::Write, move || Ok(i)))).await;
+        assert_eq!(others.len(), 100);
+        drop(release);
+        assert!(stuck.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_ended_thread_is_replaced_and_a_dropped_pool_finishes_its_jobs() {
+        let (done, results) = mpsc::channel();
+        let pool = Pool::new();
+        for i in 0..50 {
+            let done = done.clone();
+            let _begun =
+                Box::pin(pool.run(Lane::Meta, move || done.send(i).map_err(io::Error::other))).now_or_never();
+        }
+        drop((pool, done));
+        assert_eq!(results.iter().collect::<BTreeSet<_>>().len(), 50);
+    }
+}

@@ -7,6 +7,7 @@
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -89,7 +90,12 @@ impl Disk {
                     Open::Create => options.write(true).create(true),
                     Open::CreateNew => options.write(true).create_new(true),
                 };
-                options.open(full)
+                let file = options.open(full)?;
+                // Only opening for reading lets directories through.
+                if how == Open::Read && file.metadata()?.is_dir() {
+                    return Err(io::Error::from_raw_os_error(libc::EISDIR));
+                }
+                Ok(file)
             })
             .await?;
         Ok(File(Arc::new(Opened { disk: self.clone(), path: path.into(), file })))
@@ -139,7 +145,10 @@ impl Disk {
 
     pub(super) async fn sync_dir(&self, dir: &str) -> io::Result<()> {
         let dir = self.0.root.join(dir);
-        self.run(Lane::Sync, move || fs::File::open(dir)?.sync_all()).await
+        self.run(Lane::Sync, move || {
+            OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(dir)?.sync_all()
+        })
+        .await
     }
 
     pub(super) async fn exists(&self, path: &str) -> io::Result<bool> {

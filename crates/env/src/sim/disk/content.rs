@@ -69,11 +69,6 @@ impl Content {
         self.settled + self.dirty.len() as u64
     }
 
-    /// Whether a change is still to be written.
-    pub(super) fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
     /// Makes the first `changes` durable, and those made since then or not, as it happens.
     pub(super) fn sync(&mut self, changes: u64, dice: &Stream) {
         let due = (changes.saturating_sub(self.settled) as usize).min(self.dirty.len());

@@ -64,8 +64,16 @@ impl Process {
             Ok((ticket, node.faults.latency(op, &node.dice), early))
         })?;
         let due = now + latency;
-        let mut submitted =
-            Submitted { process: self.clone(), op, path, ticket, due, effect: Some(effect), result: None };
+        let mut submitted = Submitted {
+            process: self.clone(),
+            op,
+            path,
+            ticket,
+            due,
+            effect: Some(effect),
+            result: None,
+            detached: false,
+        };
         if early {
             submitted.take_effect();
         }
@@ -83,11 +91,13 @@ struct Submitted<T: Send + 'static, F: Effect<T>> {
     due: Instant,
     effect: Option<F>,
     result: Option<io::Result<T>>,
+    /// Whether it goes on without a caller.
+    detached: bool,
 }
 
 impl<T: Send + 'static, F: Effect<T>> Submitted<T, F> {
     /// Waits until the disk is done with it.
-    async fn due(&self) {
+    async fn due(&mut self) {
         sleep_until(self.due).await;
         while self.effect.is_some() {
             let changed = self.process.sim.stalls_changed.notified();
@@ -113,15 +123,13 @@ impl<T: Send + 'static, F: Effect<T>> Submitted<T, F> {
     }
 }
 
-// The effect is never pinned: it is called, not polled.
-impl<T: Send + 'static, F: Effect<T>> Unpin for Submitted<T, F> {}
-
 impl<T: Send + 'static, F: Effect<T>> Drop for Submitted<T, F> {
     /// Nobody waits any more: the operation goes on by itself, unless the process is dead too (what is left
     /// of a write was decided then) or dies just now.
     fn drop(&mut self) {
         let Some(effect) = self.effect.take() else { return };
-        let here = Handle::try_current().is_ok()
+        let here = !self.detached
+            && Handle::try_current().is_ok()
             && node::current() == self.process.node
             && self.process.with(|_| Ok(())).is_ok();
         if !here || Handle::current().is_exit(madsim::plugin::node()) {
@@ -135,6 +143,7 @@ impl<T: Send + 'static, F: Effect<T>> Drop for Submitted<T, F> {
             due: self.due,
             effect: Some(effect),
             result: None::<io::Result<T>>,
+            detached: true,
         };
         let finish = async move {
             rest.due().await;
