@@ -1,1 +1,209 @@
-//! One data directory: its lock, journal, sync rounds and health.
+//! One data directory: whose it is, which logs are in it, and how what they write becomes durable.
+//!
+//! Opening takes the exclusive lock, checks `meta.properties`, consumes the mark of a clean shutdown or
+//! else plays the [`journal`] into the segments, and starts the [`rounds`]. Nothing here looks into a
+//! segment: logs are opened by [`crate::partition`], which hands over what it wrote.
+
+mod error;
+mod files;
+mod health;
+mod journal;
+mod marker;
+mod meta;
+mod points;
+mod rounds;
+#[cfg(test)]
+mod tests;
+
+pub use error::DirError;
+pub use health::Health;
+pub use journal::JournalConfig;
+pub use meta::{Meta, FORMAT_VERSION};
+pub use points::RecoveryPoint;
+
+use self::files::Files;
+use self::health::HealthSender;
+use self::points::Points;
+use self::rounds::queue::{self, Item, Queue, Submit};
+use self::rounds::RoundsTask;
+use crate::rounds::{LogKey, RoundsHandle, SyncError};
+use norn_env::disk::{Disk, DirLock};
+use norn_env::task::{self, Handle, Shutdown, ShutdownTrigger};
+use std::sync::Arc;
+use tokio::sync::{oneshot, watch};
+
+/// The file that a process holds locked while it uses the directory, as Kafka's.
+const LOCK: &str = ".lock";
+
+/// How a data directory is opened.
+#[derive(Debug, Clone, Default)]
+pub struct DirConfig {
+    pub node_id: i32,
+    /// The cluster that the directory must belong to; `None` takes the one that it says, or makes one for
+    /// a new directory.
+    pub cluster_id: Option<String>,
+    pub journal: JournalConfig,
+}
+
+/// What opening a directory did, for the log line of the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DirReport {
+    /// The last shutdown was clean: no log needs a scan.
+    pub clean: bool,
+    pub journal_frames: u64,
+    /// Bytes of the journal that were written to segments, and to how many.
+    pub bytes_played: u64,
+    pub segments_played: usize,
+}
+
+/// How the directory's task ended: closed, or why it is offline.
+pub type DirExit = Result<(), DirError>;
+
+/// A handle on an open data directory. Clones are cheap.
+#[derive(Clone)]
+pub struct LogDir {
+    files: Files,
+    meta: Arc<Meta>,
+    report: Arc<DirReport>,
+    points: Arc<Points>,
+    queue: Arc<Queue>,
+    rounds: RoundsHandle,
+    health: watch::Receiver<Health>,
+    closing: Arc<ShutdownTrigger>,
+}
+
+impl LogDir {
+    /// Opens the directory. The returned handle of its task ends when the directory is closed or goes
+    /// offline; dropping it stops the syncs at once, as a crash would. The lock is held until that task
+    /// has ended.
+    pub async fn open(disk: Disk, config: DirConfig) -> Result<(LogDir, Handle<DirExit>), DirError> {
+        let files = Files { disk: disk.clone() };
+        let lock = disk.lock(LOCK).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => DirError::InUse { dir: files.dir() },
+            _ => files.error("locking", LOCK)(error),
+        })?;
+        let meta = meta::load_or_create(&files, config.node_id, config.cluster_id.as_deref()).await?;
+        let mut report = DirReport::default();
+        // The mark goes, durably, before anything can be appended: a crash from here on must not find it.
+        let (next_sequence, points) = match marker::take(&files).await? {
+            Some(mark) => {
+                report.clean = true;
+                (mark.next_sequence, mark.points)
+            }
+            None => {
+                let (played, journal) = journal::recovery::play(&files).await?;
+                for (file, at) in &journal.damage {
+                    tracing::error!(dir = files.dir(), file, at, "the journal is damaged; logs check what they have");
+                }
+                report.journal_frames = journal.frames;
+                report.bytes_played = journal.bytes_written;
+                report.segments_played = journal.files_written;
+                (played.next_sequence, played.points)
+            }
+        };
+        let ring = journal::recovery::begin(&files, config.journal, next_sequence, &points).await?;
+        let queue = Arc::new(Queue::default());
+        let (health_sender, health) = watch::channel(Health::Online);
+        let (trigger, closing) = task::shutdown();
+        let health_sender = HealthSender(health_sender);
+        let rounds = RoundsTask::new(disk, config.journal, queue.clone(), ring, points.clone());
+        let task = run(rounds, files.clone(), lock, health_sender, closing);
+        let dir = LogDir {
+            files,
+            meta: Arc::new(meta),
+            report: Arc::new(report),
+            points: Arc::new(points),
+            rounds: RoundsHandle::new(Arc::new(Submit(queue.clone()))),
+            queue,
+            health,
+            closing: Arc::new(trigger),
+        };
+        Ok((dir, task::spawn("data-directory", task)))
+    }
+
+    /// Whose directory it is.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// What opening did.
+    pub fn report(&self) -> &DirReport {
+        &self.report
+    }
+
+    /// The disk below.
+    pub fn disk(&self) -> &Disk {
+        &self.files.disk
+    }
+
+    /// Changes from online to offline or closed, once.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// How far the log in this directory was durable when the data directory was opened; `None` if nothing
+    /// is known.
+    pub fn recovery_point(&self, dir_name: &str) -> Option<RecoveryPoint> {
+        self.points.get(dir_name).copied()
+    }
+
+    /// A key under which a log that is being opened submits to [`LogDir::rounds`].
+    pub fn register(&self, dir_name: &str) -> LogKey {
+        self.queue.register(dir_name.into())
+    }
+
+    /// The log is closed and all its tickets are answered.
+    pub fn unregister(&self, log: LogKey) {
+        self.queue.unregister(log);
+    }
+
+    /// Where logs hand over what they wrote.
+    pub fn rounds(&self) -> &RoundsHandle {
+        &self.rounds
+    }
+
+    /// Tells the journal, durably where it matters, that the log's directory is about to be removed: nothing
+    /// of it may be played into another of its name.
+    pub async fn forget(&self, log: LogKey) -> Result<(), SyncError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(log, Item::Delete(reply));
+        task::wait(|| "sync rounds: a log's removal".to_owned(), answer).await.unwrap_or_else(|_| Err(queue::ended()))
+    }
+
+    /// Makes everything durable that was handed over, leaves the mark of a clean shutdown, frees the lock.
+    /// The logs have been closed before.
+    pub async fn close(&self) -> Result<(), DirError> {
+        self.closing.signal();
+        let mut health = self.health.clone();
+        let ended = task::wait(
+            || "data directory: its task's end".to_owned(),
+            health.wait_for(|health| *health != Health::Online),
+        );
+        let reason = match ended.await.as_deref() {
+            Ok(Health::Offline(reason)) => reason.to_string(),
+            Ok(_) => return Ok(()),
+            Err(_) => "its task was stopped".to_owned(),
+        };
+        Err(DirError::Offline { dir: self.files.dir(), reason })
+    }
+}
+
+/// The directory's task: the rounds, then the mark of a clean shutdown. It holds the lock.
+async fn run(
+    rounds: RoundsTask,
+    files: Files,
+    lock: DirLock,
+    health: HealthSender,
+    closing: Shutdown,
+) -> DirExit {
+    let ended = match rounds.run(closing).await {
+        Ok(mark) => marker::write(&files, &mark).await,
+        Err(error) => Err(DirError::Offline { dir: files.dir(), reason: error.reason.to_string() }),
+    };
+    drop(lock);
+    match &ended {
+        Ok(()) => health.closed(),
+        Err(error) => health.offline(error),
+    }
+    ended
+}

@@ -1,0 +1,193 @@
+//! The journal at a start: its files read, what they say played into the segments, the ring begun anew.
+
+use super::entry::{self, JournalFrame};
+use super::replay::{self, Play, Played};
+use super::ring::{Ring, SegmentKey};
+use super::JournalConfig;
+use crate::dir::error::DirError;
+use crate::dir::files::Files;
+use crate::dir::points::Points;
+use crate::frames::{self, Tail};
+use bytes::Bytes;
+use norn_env::disk::{File, Open};
+
+/// Directory of the ring's files. No log can have this name.
+const DIR: &str = ".journal";
+/// Zeros are written in pieces of this size when a file is written for the first time.
+const PREPARE_CHUNK_BYTES: usize = 1 << 20;
+
+fn path(index: usize) -> String {
+    format!("{DIR}/{index:04}")
+}
+
+/// What playing the journal did, for the log line of the start.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(in crate::dir) struct JournalReport {
+    pub frames: u64,
+    pub bytes_written: u64,
+    pub files_written: usize,
+    /// Damaged places that were durable once: file and position.
+    pub damage: Vec<(String, u64)>,
+}
+
+/// Reads all frames, in their order.
+async fn read(files: &Files, report: &mut JournalReport) -> Result<Vec<(u64, JournalFrame)>, DirError> {
+    let mut found = Vec::new();
+    for entry in files.disk.list(DIR).await.map_err(files.error("listing", DIR))? {
+        let path = format!("{DIR}/{}", entry.name);
+        let Some(bytes) = files.read(&path).await? else { continue };
+        let mut at = 0;
+        loop {
+            let scan = frames::scan(&bytes, at, None);
+            for frame in scan.frames {
+                match entry::decode(frame.payload.clone()) {
+                    Some(decoded) => found.push((frame.sequence, decoded)),
+                    None => report.damage.push((path.clone(), frame.at as u64)),
+                }
+            }
+            match scan.tail {
+                Tail::Clean | Tail::Torn => break,
+                Tail::Newer { version } => {
+                    return Err(DirError::NewerJournal { dir: files.dir(), file: path, version })
+                }
+                Tail::Corrupt { next } => {
+                    report.damage.push((path.clone(), scan.end as u64));
+                    at = next;
+                }
+            }
+        }
+    }
+    found.sort_by_key(|(sequence, _)| *sequence);
+    report.frames = found.len() as u64;
+    Ok(found)
+}
+
+/// Plays the journal into the segments and syncs them.
+pub(in crate::dir) async fn play(files: &Files) -> Result<(Played, JournalReport), DirError> {
+    let mut report = JournalReport::default();
+    if !files.disk.exists(DIR).await.map_err(files.error("looking up", DIR))? {
+        return Ok((Played { next_sequence: 1, ..Played::default() }, report));
+    }
+    let played = replay::replay(read(files, &mut report).await?);
+    for (key, plays) in &played.files {
+        play_file(files, key, plays, &mut report).await?;
+    }
+    if report.files_written > 0 {
+        norn_env::sometimes!("journal-played");
+    }
+    Ok((played, report))
+}
+
+async fn play_file(
+    files: &Files,
+    (log, base): &SegmentKey,
+    plays: &[Play],
+    report: &mut JournalReport,
+) -> Result<(), DirError> {
+    let path = format!("{log}/{:020}.log", base.0);
+    // Created and directory-synced before any range of it was journaled: missing means removed.
+    if !files.disk.exists(&path).await.map_err(files.error("looking up", &path))? {
+        return Ok(());
+    }
+    let file = files.disk.open_file(&path, Open::Write).await.map_err(files.error("opening", &path))?;
+    let mut length = file.len().await.map_err(files.error("reading", &path))?;
+    for play in plays {
+        match play {
+            Play::Write { position, bytes } => {
+                report.bytes_written += bytes.len() as u64;
+                let written = file.write_at(*position, vec![bytes.clone()]).await;
+                written.map_err(files.error("writing", &path))?;
+                length = length.max(*position + bytes.len() as u64);
+            }
+            Play::Cut { len } if *len < length => {
+                file.truncate(*len).await.map_err(files.error("truncating", &path))?;
+                length = *len;
+            }
+            Play::Cut { .. } => {}
+        }
+    }
+    report.files_written += 1;
+    file.sync_data().await.map_err(files.error("syncing", &path))
+}
+
+/// Begins the ring anew when all that it said is durable in the segments: a first checkpoint, durable
+/// before anything is appended, after which nothing older is ever played.
+pub(in crate::dir) async fn begin(
+    files: &Files,
+    config: JournalConfig,
+    next_sequence: u64,
+    points: &Points,
+) -> Result<Ring, DirError> {
+    let found = open_files(files, config).await?;
+    let mut ring = Ring::new(config, found, next_sequence);
+    if let Some(write) = ring.plan_rotation(None, points) {
+        let path = write.file.path().to_owned();
+        let written = write.file.write_at(write.position, write.buffers.clone()).await;
+        written.map_err(files.error("writing", &path))?;
+        write.file.sync_data().await.map_err(files.error("syncing", &path))?;
+        ring.written(&write, &[], &Default::default());
+    }
+    Ok(ring)
+}
+
+/// The ring's files that can be used as they are. Others (of another size, left by an interrupted first
+/// write) are removed: what they said is in the segments.
+async fn open_files(files: &Files, config: JournalConfig) -> Result<Vec<Option<File>>, DirError> {
+    let disk = &files.disk;
+    disk.create_dir_all(DIR).await.map_err(files.error("creating", DIR))?;
+    disk.sync_dir("").await.map_err(files.error("syncing the directory of", DIR))?;
+    let mut found: Vec<Option<File>> = vec![None; config.files];
+    for (index, slot) in found.iter_mut().enumerate() {
+        let path = path(index);
+        if disk.exists(&path).await.map_err(files.error("looking up", &path))? {
+            *slot = Some(disk.open_file(&path, Open::Write).await.map_err(files.error("opening", &path))?);
+        }
+    }
+    let mut removed = false;
+    for entry in disk.list(DIR).await.map_err(files.error("listing", DIR))? {
+        let slot = found.iter_mut().enumerate().find(|(index, _)| path(*index).ends_with(&format!("/{}", entry.name)));
+        if slot.is_some() && entry.len == config.file_bytes {
+            continue;
+        }
+        if let Some((_, slot)) = slot {
+            *slot = None;
+        }
+        let path = format!("{DIR}/{}", entry.name);
+        disk.remove(&path).await.map_err(files.error("removing", &path))?;
+        removed = true;
+    }
+    if removed {
+        disk.sync_dir(DIR).await.map_err(files.error("syncing", DIR))?;
+    }
+    // Without the first file there would be no checkpoint before the first append, and what stands in the
+    // others would count: so then they go too.
+    if found[0].is_none() && found.iter().any(Option::is_some) {
+        for (index, slot) in found.iter_mut().enumerate().filter(|(_, slot)| slot.is_some()) {
+            *slot = None;
+            disk.remove(&path(index)).await.map_err(files.error("removing", &path(index)))?;
+        }
+        disk.sync_dir(DIR).await.map_err(files.error("syncing", DIR))?;
+    }
+    Ok(found)
+}
+
+/// Creates a file of the ring and writes it once, so that syncs into it change no metadata of the file
+/// system (36 µs instead of 56 for 4 KiB on the machine of the bench notes).
+pub(in crate::dir) async fn prepare(
+    disk: &norn_env::disk::Disk,
+    index: usize,
+    file_bytes: u64,
+) -> std::io::Result<File> {
+    let file = disk.open_file(&path(index), Open::CreateNew).await?;
+    file.allocate(file_bytes).await?;
+    let zeros = Bytes::from(vec![0; PREPARE_CHUNK_BYTES.min(file_bytes as usize)]);
+    let mut position = 0;
+    while position < file_bytes {
+        let length = zeros.len().min((file_bytes - position) as usize);
+        file.write_at(position, vec![zeros.slice(..length)]).await?;
+        position += length as u64;
+    }
+    file.sync_data().await?;
+    disk.sync_dir(DIR).await?;
+    Ok(file)
+}

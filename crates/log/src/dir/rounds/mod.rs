@@ -1,0 +1,446 @@
+//! The sync rounds of one disk: the task that makes durable what its logs wrote.
+//!
+//! Logs hand over through the [`queue`] (any number of senders; bounded by the bytes that connections may
+//! have in flight). A round takes all that waits and makes it durable by whichever costs less
+//! ([`plan`]): an fdatasync of each file, several at once, whose tickets resolve as each completes; or one
+//! copy into the journal and one fdatasync for all. The next round gathers meanwhile. A log has one batch
+//! under way at a time, so its tickets keep their order, and a file whose sync is slow holds up its own
+//! log only: the others go on after [`PATIENCE`]. A failed sync is final for its log; a failed journal
+//! takes the directory offline. In the background segments are synced so that the journal's next file can
+//! be used again. The task ends when it is closed, having synced everything, or when the directory goes
+//! offline; tickets that are not answered then fail.
+
+mod batch;
+mod plan;
+pub(super) mod queue;
+
+use self::batch::{cut_of, Batch};
+use self::plan::Load;
+use self::queue::Queue;
+use super::journal::entry::{encode_round, Entry, What};
+use super::journal::recovery;
+use super::marker::CleanShutdown;
+use super::journal::ring::{Chore, PlannedWrite, Ring, SegmentKey};
+use super::points::Points;
+use super::JournalConfig;
+use crate::rounds::{FileNote, LogKey, SyncError};
+use futures::future::{BoxFuture, FutureExt, OptionFuture};
+use futures::stream::{FuturesUnordered, StreamExt};
+use norn_env::clock::{self, Duration};
+use norn_env::disk::{Disk, File};
+use norn_env::task::{self, Shutdown};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+/// Syncs of segments at the same time: at 16 the measured disk had its best time per file.
+const SYNCS_MAX: usize = 16;
+/// A round that takes longer than this no longer keeps the next one waiting. A sync takes 0.05 to 3 ms on
+/// a healthy disk.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// Points that a frame tells beside its own round's.
+const POINTS_PER_FRAME_MAX: usize = 256;
+
+/// A sync of a segment that ended.
+struct Synced {
+    log: LogKey,
+    key: SegmentKey,
+    /// The journal's next sequence when it began.
+    before: u64,
+    result: io::Result<()>,
+}
+
+/// The journal's write that is under way.
+struct Copy {
+    write: PlannedWrite,
+    entries: Vec<Entry>,
+    files: BTreeMap<SegmentKey, File>,
+    logs: Vec<LogKey>,
+    result: io::Result<()>,
+}
+
+/// A chore of the ring that ended.
+enum ChoreDone {
+    Prepared(usize, io::Result<File>),
+    Synced { first_sequence: u64, key: SegmentKey, result: io::Result<()> },
+}
+
+enum Event {
+    Synced(Synced),
+    Copied(Copy),
+    Chore(ChoreDone),
+    Added,
+    Patience,
+    Closing,
+}
+
+/// The task's state; see the module.
+pub(super) struct RoundsTask {
+    disk: Disk,
+    config: JournalConfig,
+    queue: Arc<Queue>,
+    ring: Ring,
+    points: Points,
+    /// Logs whose point moved since the journal last said it.
+    moved: BTreeSet<Arc<str>>,
+    batches: BTreeMap<LogKey, Batch>,
+    /// Batches whose notes found no room in the journal.
+    postponed: BTreeMap<LogKey, Batch>,
+    /// By directory name: the failure is of the files, whoever has them open.
+    failed: BTreeMap<Arc<str>, SyncError>,
+    syncs: FuturesUnordered<BoxFuture<'static, Synced>>,
+    waiting_syncs: VecDeque<(LogKey, SegmentKey, File)>,
+    copy: Option<BoxFuture<'static, Copy>>,
+    chore: Option<BoxFuture<'static, ChoreDone>>,
+    /// A round found no room in the journal.
+    journal_wanted: bool,
+    /// The first write of a ring file failed: there will be no more journal than there is.
+    unprepared: bool,
+    /// When the round that is under way stops keeping the next one waiting.
+    patience: Option<BoxFuture<'static, ()>>,
+}
+
+impl RoundsTask {
+    pub fn new(
+        disk: Disk,
+        config: JournalConfig,
+        queue: Arc<Queue>,
+        ring: Ring,
+        points: Points,
+    ) -> RoundsTask {
+        RoundsTask {
+            disk,
+            config,
+            queue,
+            ring,
+            points,
+            moved: BTreeSet::new(),
+            batches: BTreeMap::new(),
+            postponed: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            syncs: FuturesUnordered::new(),
+            waiting_syncs: VecDeque::new(),
+            copy: None,
+            chore: None,
+            journal_wanted: false,
+            unprepared: false,
+            patience: None,
+        }
+    }
+
+    /// Runs until closed; gives what the mark of a clean shutdown is to say, or why the directory is offline.
+    pub async fn run(mut self, mut closing: Shutdown) -> Result<CleanShutdown, SyncError> {
+        let mut closed = false;
+        let ended = loop {
+            if self.patience.is_none() {
+                self.begin_round();
+            }
+            self.begin_chore();
+            if closed && self.batches.is_empty() && self.postponed.is_empty() && self.queue.is_empty() {
+                break self.sync_all().await;
+            }
+            match self.next_event(&mut closing, closed).await {
+                Event::Synced(synced) => self.synced(synced),
+                Event::Copied(copy) => {
+                    if let Err(error) = self.copied(copy) {
+                        break Err(error);
+                    }
+                }
+                Event::Chore(done) => self.chore_done(done),
+                Event::Added => {}
+                Event::Patience => self.patience = None,
+                Event::Closing => closed = true,
+            }
+            if self.batches.is_empty() {
+                self.patience = None;
+            }
+        };
+        self.queue.close();
+        if let Err(error) = &ended {
+            std::mem::take(&mut self.batches).into_values().for_each(|batch| batch.fail(error));
+        }
+        ended.map(|()| CleanShutdown { next_sequence: self.ring.next_sequence(), points: self.points })
+    }
+
+    async fn next_event(&mut self, closing: &mut Shutdown, closed: bool) -> Event {
+        let syncs = self.syncs.len();
+        let copying = self.copy.is_some();
+        let RoundsTask { syncs: running, copy, chore, patience, queue, .. } = self;
+        let event = async {
+            norn_env::select! {
+                Some(synced) = running.next(), if !running.is_empty() => Event::Synced(synced),
+                Some(done) = OptionFuture::from(copy.as_mut()), if copy.is_some() => Event::Copied(done),
+                Some(done) = OptionFuture::from(chore.as_mut()), if chore.is_some() => Event::Chore(done),
+                Some(()) = OptionFuture::from(patience.as_mut()), if patience.is_some() => Event::Patience,
+                () = queue.added() => Event::Added,
+                () = closing.signaled(), if !closed => Event::Closing,
+            }
+        };
+        let event = task::wait(|| format!("sync rounds: {syncs} syncs, journal write: {copying}"), event).await;
+        match event {
+            Event::Copied(_) => self.copy = None,
+            Event::Chore(_) => self.chore = None,
+            _ => {}
+        }
+        event
+    }
+
+    /// Takes what waits and starts to make it durable.
+    fn begin_round(&mut self) {
+        let mut ready = std::mem::take(&mut self.postponed);
+        let taken = self.queue.take(|log| !self.batches.contains_key(&log) && !ready.contains_key(&log));
+        for (log, name, items) in taken {
+            let batch = Batch::new(name, items);
+            match self.failed.get(&batch.log).filter(|_| !batch.deletes) {
+                Some(error) => batch.fail(error),
+                None => {
+                    ready.insert(log, batch);
+                }
+            }
+        }
+        if ready.is_empty() {
+            return;
+        }
+        self.patience = Some(clock::sleep(PATIENCE).boxed());
+        let noted: BTreeSet<LogKey> =
+            ready.iter().filter(|(_, batch)| self.must_note(batch)).map(|(log, _)| *log).collect();
+        let copied = self.begin_copy(&mut ready, &noted);
+        for (log, mut batch) in ready {
+            if noted.contains(&log) && batch.parts == 0 {
+                self.postpone(log, batch);
+                continue;
+            }
+            for (key, (file, _)) in batch.files() {
+                if !copied.contains(&key) {
+                    batch.parts += 1;
+                    self.waiting_syncs.push_back((log, key, file));
+                }
+            }
+            match batch.parts {
+                0 => self.finish(batch),
+                _ => {
+                    self.batches.insert(log, batch);
+                }
+            }
+        }
+        self.begin_syncs();
+    }
+
+    /// Whether a start would undo what the batch's notes tell, if they were not durable.
+    fn must_note(&self, batch: &Batch) -> bool {
+        let point = self.points.get(&batch.log);
+        let key = |segment| (batch.log.clone(), segment);
+        let must = |note: &FileNote| match note {
+            FileNote::Created { segment } => self.ring.is_live(&key(*segment)),
+            FileNote::Truncating { segment, .. } | FileNote::Truncated { segment, .. } => {
+                self.ring.is_live(&key(*segment)) || point.copied() > cut_of(note)
+            }
+            // A file that is missing is not played into; one of its name would be noted as created.
+            FileNote::Deleted { .. } => false,
+        };
+        let log_goes = batch.deletes && (point.is_some() || self.ring.is_log_live(&batch.log));
+        self.ring.is_used() && (log_goes || batch.notes().any(must))
+    }
+
+    /// Starts the journal's write, if the journal is free and has something to take. Gives the segments
+    /// whose ranges it takes; batches that it concerns have one part more.
+    fn begin_copy(&mut self, ready: &mut BTreeMap<LogKey, Batch>, noted: &BTreeSet<LogKey>) -> BTreeSet<SegmentKey> {
+        if self.copy.is_some() {
+            return BTreeSet::new();
+        }
+        let files: BTreeMap<SegmentKey, (File, Load)> = ready.values().flat_map(Batch::files).collect();
+        let loads: Vec<Load> = files.values().map(|(_, load)| *load).collect();
+        let copies = plan::copies(&loads, self.ring.round_bytes_max());
+        let copied: BTreeMap<SegmentKey, File> = files
+            .into_iter()
+            .zip(copies)
+            .filter(|(_, copy)| *copy)
+            .map(|((key, (file, _)), _)| (key, file))
+            .collect();
+        let mut entries = Vec::new();
+        let mut logs = Vec::new();
+        for (log, batch) in ready.iter() {
+            let copies = |segment| copied.contains_key(&(batch.log.clone(), segment));
+            let noted = noted.contains(log);
+            if noted || batch.files().keys().any(|(_, segment)| copies(*segment)) {
+                entries.extend(batch.entries(copies, noted));
+                logs.push(*log);
+            }
+        }
+        if logs.is_empty() {
+            return BTreeSet::new();
+        }
+        let moved: Vec<Arc<str>> = self.moved.iter().take(POINTS_PER_FRAME_MAX).cloned().collect();
+        // Before the round's own: of two points of a log the later one counts.
+        let told = moved.iter().filter_map(|log| Some((log, self.points.get(log)?)));
+        let told = told.map(|(log, point)| Entry { log: log.clone(), what: What::Durable(*point) });
+        let entries: Vec<Entry> = told.chain(entries).collect();
+        let Some(write) = self.ring.plan(encode_round(&entries), &self.points) else {
+            self.journal_wanted = true;
+            return BTreeSet::new();
+        };
+        moved.iter().for_each(|log| {
+            self.moved.remove(log);
+        });
+        for log in &logs {
+            if let Some(batch) = ready.get_mut(log) {
+                batch.parts += 1;
+            }
+        }
+        let keys = copied.keys().cloned().collect();
+        self.copy = Some(copy(write, entries, copied, logs).boxed());
+        keys
+    }
+
+    /// Its notes must be durable before it goes on, and the journal has no room now.
+    fn postpone(&mut self, log: LogKey, batch: Batch) {
+        let room_comes = self.copy.is_some() || self.chore.is_some() || self.next_chore().is_some();
+        match room_comes {
+            true => {
+                self.postponed.insert(log, batch);
+            }
+            false => batch.fail(&SyncError::new("the journal has no room, as syncs of segments in it failed")),
+        }
+    }
+
+    fn begin_syncs(&mut self) {
+        while self.syncs.len() < SYNCS_MAX {
+            let Some((log, key, file)) = self.waiting_syncs.pop_front() else { return };
+            let before = self.ring.next_sequence();
+            let sync = async move { Synced { log, key, before, result: file.sync_data().await } };
+            self.syncs.push(sync.boxed());
+        }
+    }
+
+    fn next_chore(&self) -> Option<Chore> {
+        self.ring.chore(self.journal_wanted).filter(|chore| !(self.unprepared && matches!(chore, Chore::Prepare(_))))
+    }
+
+    fn begin_chore(&mut self) {
+        if self.chore.is_some() {
+            return;
+        }
+        self.chore = self.next_chore().map(|chore| {
+            let (disk, file_bytes) = (self.disk.clone(), self.config.file_bytes);
+            async move {
+                match chore {
+                    Chore::Prepare(index) => {
+                        ChoreDone::Prepared(index, recovery::prepare(&disk, index, file_bytes).await)
+                    }
+                    Chore::Sync { first_sequence, key, file } => {
+                        ChoreDone::Synced { first_sequence, key, result: file.sync_data().await }
+                    }
+                }
+            }
+            .boxed()
+        });
+    }
+
+    fn synced(&mut self, Synced { log, key, before, result }: Synced) {
+        match result {
+            Ok(()) => {
+                self.ring.synced(&key, before);
+                self.moved.insert(key.0);
+                self.part_done(log);
+            }
+            Err(error) => self.fail(Some(log), key, &error),
+        }
+        self.begin_syncs();
+    }
+
+    fn copied(&mut self, Copy { write, entries, files, logs, result }: Copy) -> Result<(), SyncError> {
+        if let Err(error) = result {
+            let reason = format!("the journal {} cannot be written: {error}", write.file.path());
+            return Err(SyncError::new(reason));
+        }
+        norn_env::sometimes!("round-through-journal");
+        self.ring.written(&write, &entries, &files);
+        logs.into_iter().for_each(|log| self.part_done(log));
+        Ok(())
+    }
+
+    fn chore_done(&mut self, done: ChoreDone) {
+        match done {
+            ChoreDone::Prepared(index, Ok(file)) => {
+                self.journal_wanted = false;
+                self.ring.prepared(index, file);
+            }
+            ChoreDone::Prepared(_, Err(error)) => {
+                // Without it every round syncs in place, which is slower and just as safe.
+                tracing::warn!(dir = %self.disk.root().display(), %error, "cannot prepare a journal file");
+                self.unprepared = true;
+            }
+            ChoreDone::Synced { first_sequence, key, result: Ok(()) } => {
+                // Ranges that were copied since it began are in newer files of the ring.
+                self.ring.synced(&key, first_sequence + 1);
+            }
+            ChoreDone::Synced { key, result: Err(error), .. } => self.fail(None, key, &error),
+        }
+    }
+
+    /// A segment's sync failed: what is durable of it is not known, so its log ends here.
+    fn fail(&mut self, log: Option<LogKey>, key: SegmentKey, error: &io::Error) {
+        let (name, segment) = &key;
+        tracing::error!(log = %name, segment = segment.0, %error, "sync failed; the log goes offline");
+        let error = SyncError::new(format!("sync of segment {} of {name} failed: {error}", segment.0));
+        self.failed.insert(name.clone(), error.clone());
+        if let Some(batch) = log.and_then(|log| self.batches.remove(&log)) {
+            batch.fail(&error);
+        }
+        self.ring.sync_failed(key);
+    }
+
+    fn part_done(&mut self, log: LogKey) {
+        // A batch that failed by another part is gone.
+        let Some(batch) = self.batches.get_mut(&log) else { return };
+        batch.parts -= 1;
+        if batch.parts == 0 {
+            if let Some(batch) = self.batches.remove(&log) {
+                self.finish(batch);
+            }
+        }
+    }
+
+    fn finish(&mut self, batch: Batch) {
+        match batch.point_after(self.points.get(&batch.log).copied()) {
+            Some(point) => self.points.insert(batch.log.clone(), point),
+            None => self.points.remove(&batch.log),
+        };
+        if batch.deletes {
+            self.ring.forget_log(&batch.log);
+            self.failed.remove(&batch.log);
+        }
+        batch.resolve();
+    }
+
+    /// Syncs every segment that only the journal holds, so that the journal says nothing more.
+    async fn sync_all(&mut self) -> Result<(), SyncError> {
+        if let Some(chore) = self.chore.take() {
+            let done = task::wait(|| "sync rounds: a chore, to close".to_owned(), chore).await;
+            self.chore_done(done);
+        }
+        let syncs = self.ring.dirty().into_iter().map(|((log, segment), file)| async move {
+            let failed = |error| format!("sync of segment {} of {log} failed: {error}", segment.0);
+            file.sync_data().await.map_err(|error| SyncError::new(failed(error)))
+        });
+        let syncs: Vec<_> = futures::stream::iter(syncs).buffer_unordered(SYNCS_MAX).collect().await;
+        syncs.into_iter().collect()
+    }
+}
+
+/// The journal's part of a round: one write, one fdatasync.
+async fn copy(
+    write: PlannedWrite,
+    entries: Vec<Entry>,
+    files: BTreeMap<SegmentKey, File>,
+    logs: Vec<LogKey>,
+) -> Copy {
+    let file = write.file.clone();
+    let written = file.write_at(write.position, write.buffers.clone());
+    let result = match written.await {
+        Ok(()) => file.sync_data().await,
+        Err(error) => Err(error),
+    };
+    Copy { write, entries, files, logs, result }
+}

@@ -1,0 +1,123 @@
+//! What logs have handed over and no round has taken yet. Any thread adds, the rounds' task takes.
+//!
+//! It is bounded by what callers have in flight: a log hands over what it has appended, and appends are
+//! bounded by the permits of the connections' bytes.
+
+use crate::rounds::{FileNote, LogKey, NoteTicket, Rounds, SyncError, SyncRequest, SyncTicket};
+use norn_protocol::types::Offset;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::{oneshot, Notify};
+
+/// One thing that a log waits for, in its order.
+#[derive(Debug)]
+pub(in crate::dir) enum Item {
+    Sync(SyncRequest, oneshot::Sender<Result<Offset, SyncError>>),
+    Note(FileNote, oneshot::Sender<Result<(), SyncError>>),
+    /// The log's directory is about to be removed.
+    Delete(oneshot::Sender<Result<(), SyncError>>),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: BTreeMap<LogKey, Vec<Item>>,
+    /// Directory names of the logs that are open.
+    names: BTreeMap<LogKey, Arc<str>>,
+    next_key: u64,
+    closed: bool,
+}
+
+/// The queue; see the module.
+#[derive(Debug, Default)]
+pub(in crate::dir) struct Queue {
+    state: Mutex<State>,
+    added: Notify,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A key for a log that is being opened.
+    pub fn register(&self, name: Arc<str>) -> LogKey {
+        let mut state = self.state();
+        state.next_key += 1;
+        let key = LogKey(state.next_key);
+        state.names.insert(key, name);
+        key
+    }
+
+    /// The log was closed or removed, and nothing of it waits.
+    pub fn unregister(&self, key: LogKey) {
+        self.state().names.remove(&key);
+    }
+
+    /// Hands over; dropped, which fails its ticket, if the rounds have ended.
+    pub fn push(&self, log: LogKey, item: Item) {
+        {
+            let mut state = self.state();
+            if state.closed {
+                return;
+            }
+            state.waiting.entry(log).or_default().push(item);
+        }
+        self.added.notify_one();
+    }
+
+    /// Takes all that waits of the logs that `may` allows.
+    pub fn take(&self, may: impl Fn(LogKey) -> bool) -> Vec<(LogKey, Arc<str>, Vec<Item>)> {
+        let mut state = self.state();
+        let State { waiting, names, .. } = &mut *state;
+        let ready: Vec<LogKey> = waiting.keys().copied().filter(|log| may(*log)).collect();
+        let mut taken = Vec::with_capacity(ready.len());
+        for log in ready {
+            if let (Some(items), Some(name)) = (waiting.remove(&log), names.get(&log)) {
+                taken.push((log, name.clone(), items));
+            }
+        }
+        taken
+    }
+
+    /// Waits until something was added since the last call.
+    pub async fn added(&self) {
+        self.added.notified().await;
+    }
+
+    /// Whether anything waits.
+    pub fn is_empty(&self) -> bool {
+        self.state().waiting.is_empty()
+    }
+
+    /// No more is taken; what waits is dropped, and its tickets fail.
+    pub fn close(&self) {
+        let waiting = {
+            let mut state = self.state();
+            state.closed = true;
+            std::mem::take(&mut state.waiting)
+        };
+        drop(waiting);
+    }
+}
+
+/// The seam to the logs.
+pub(in crate::dir) struct Submit(pub Arc<Queue>);
+
+/// What a ticket says when the rounds ended without answering it.
+pub(in crate::dir) fn ended() -> SyncError {
+    SyncError::new("the data directory is closed")
+}
+
+impl Rounds for Submit {
+    fn submit(&self, request: SyncRequest) -> SyncTicket {
+        let (reply, answer) = oneshot::channel();
+        self.0.push(request.log, Item::Sync(request, reply));
+        SyncTicket::new(async { answer.await.unwrap_or_else(|_| Err(ended())) })
+    }
+
+    fn note(&self, log: LogKey, note: FileNote) -> NoteTicket {
+        let (reply, answer) = oneshot::channel();
+        self.0.push(log, Item::Note(note, reply));
+        NoteTicket::new(async { answer.await.unwrap_or_else(|_| Err(ended())) })
+    }
+}
