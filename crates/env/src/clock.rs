@@ -70,3 +70,43 @@ pub async fn timeout_at<F: Future>(at: Instant, f: F) -> Result<F::Output, Elaps
     #[cfg(not(madsim))]
     tokio::time::timeout_at(at.into(), f).await.map_err(|_| Elapsed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::run;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_sleep_takes_its_time() {
+        run(|| async {
+            let start = now();
+            sleep(20 * MS).await;
+            assert!(start.elapsed() >= 20 * MS);
+            sleep_until(start).await;
+        });
+    }
+
+    #[test]
+    fn the_wall_clock_goes_on() {
+        run(|| async {
+            let start = wall_ms();
+            assert!(start > 1_600_000_000_000);
+            sleep(20 * MS).await;
+            assert!(wall_ms() >= start + 19);
+        });
+    }
+
+    #[test]
+    fn a_deadline_ends_what_takes_longer_and_only_that() {
+        run(|| async {
+            let start = now();
+            assert_eq!(timeout_at(start + 20 * MS, sleep(2000 * MS)).await, Err(Elapsed));
+            assert!(start.elapsed() >= 20 * MS);
+            assert_eq!(timeout_at(now() + 2000 * MS, sleep(MS)).await, Ok(()));
+            assert_eq!(timeout_at(start, async { 7 }).await, Ok(7));
+            assert_eq!(timeout_at(start, std::future::pending::<()>()).await, Err(Elapsed));
+        });
+    }
+}

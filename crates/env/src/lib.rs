@@ -18,5 +18,8 @@ pub mod wait_report;
 #[cfg(madsim)]
 pub mod sim;
 
+#[cfg(test)]
+mod testing;
+
 #[doc(hidden)]
 pub use tokio as __tokio;

@@ -42,3 +42,13 @@ macro_rules! buggify {
         false
     }};
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn marks_do_nothing_where_there_is_no_world() {
+        crate::sometimes!("no-world");
+        assert!(!crate::buggify!("no-world"));
+        assert!(!crate::buggify!("no-world", 1.0));
+    }
+}

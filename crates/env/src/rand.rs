@@ -43,3 +43,32 @@ pub fn uuid_bytes() -> [u8; 16] {
     bytes[8] = bytes[8] & 0x3f | 0x80;
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::testing::run;
+
+    #[test]
+    fn numbers_differ_and_stay_below() {
+        run(|| async {
+            let numbers: BTreeSet<u64> = (0..100).map(|_| super::u64()).collect();
+            assert_eq!(numbers.len(), 100);
+            assert!((0..1000).all(|_| super::below(3) < 3));
+            assert_eq!(super::below(1), 0);
+            let mut long = [0; 1000];
+            super::fill(&mut long);
+            assert!(long[990..].iter().any(|b| *b != 0));
+        });
+    }
+
+    #[test]
+    fn a_uuid_has_its_version_and_variant() {
+        run(|| async {
+            let bytes = super::uuid_bytes();
+            assert_eq!((bytes[6] >> 4, bytes[8] >> 6), (4, 2));
+            assert_ne!(bytes, super::uuid_bytes());
+        });
+    }
+}

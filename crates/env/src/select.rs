@@ -9,3 +9,22 @@ macro_rules! select {
         $crate::__tokio::select! { biased; $($branches)* }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::run;
+
+    #[test]
+    fn the_first_branch_that_is_ready_wins() {
+        run(|| async {
+            for _ in 0..100 {
+                let first = crate::select! {
+                    () = std::future::pending() => 0,
+                    () = async {} => 1,
+                    () = async {} => 2,
+                };
+                assert_eq!(first, 1);
+            }
+        });
+    }
+}

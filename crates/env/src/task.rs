@@ -102,11 +102,7 @@ impl<T: Send + 'static> Tasks<T> {
 
     /// Starts a task as a member.
     #[track_caller]
-    pub fn spawn(
-        &mut self,
-        name: impl Into<Cow<'static, str>>,
-        f: impl Future<Output = T> + Send + 'static,
-    ) {
+    pub fn spawn(&mut self, name: impl Into<Cow<'static, str>>, f: impl Future<Output = T> + Send + 'static) {
         self.0.push(Member(spawn(name, f)));
     }
 
@@ -216,5 +212,119 @@ pub async fn blocking<T: Send + 'static>(name: &'static str, f: impl FnOnce() ->
             // The runtime is going down and takes this task with it.
             Err(_) => std::future::pending().await,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::sleep;
+    use crate::testing::run;
+
+    async fn for_ever(alive: Arc<()>) -> u32 {
+        std::future::pending::<()>().await;
+        drop(alive);
+        0
+    }
+
+    async fn until_only_we_hold(alive: &Arc<()>) {
+        while Arc::strong_count(alive) > 1 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[test]
+    fn a_task_returns_through_its_handle() {
+        run(|| async {
+            let handle = spawn("seven", async { 7 });
+            assert_eq!(handle.name(), "seven");
+            assert_eq!(handle.await, Ok(7));
+        });
+    }
+
+    #[test]
+    fn a_task_is_gone_with_its_handle() {
+        run(|| async {
+            let alive = Arc::new(());
+            let handle = spawn("for ever", for_ever(alive.clone()));
+            sleep(Duration::from_millis(1)).await;
+            assert!(!handle.is_finished());
+            drop(handle);
+            until_only_we_hold(&alive).await;
+        });
+    }
+
+    #[test]
+    fn an_aborted_task_is_stopped() {
+        run(|| async {
+            let handle = spawn("for ever", for_ever(Arc::new(())));
+            handle.abort();
+            assert_eq!(handle.await, Err(Stopped));
+        });
+    }
+
+    #[test]
+    fn a_set_joins_its_members_by_name_as_they_end() {
+        run(|| async {
+            let mut tasks = Tasks::new();
+            assert!(tasks.is_empty());
+            tasks.spawn("late", async { (sleep(Duration::from_millis(50)).await, 1).1 });
+            tasks.spawn(format!("early-{}", 1), async { 2 });
+            assert_eq!(tasks.len(), 2);
+            assert_eq!(tasks.join_next().await, Some(("early-1".to_owned(), Ok(2))));
+            assert_eq!(tasks.join_next().await, Some(("late".to_owned(), Ok(1))));
+            assert_eq!(tasks.join_next().await, None);
+        });
+    }
+
+    #[test]
+    fn aborting_a_set_stops_its_members_and_dropping_it_too() {
+        run(|| async {
+            let alive = Arc::new(());
+            let mut tasks = Tasks::new();
+            tasks.spawn("one", for_ever(alive.clone()));
+            tasks.abort_all();
+            assert_eq!(tasks.join_next().await, Some(("one".to_owned(), Err(Stopped))));
+            tasks.spawn("two", for_ever(alive.clone()));
+            assert!(format!("{tasks:?}").contains("two"));
+            drop(tasks);
+            until_only_we_hold(&alive).await;
+        });
+    }
+
+    #[test]
+    fn all_hear_the_signal_to_shut_down() {
+        run(|| async {
+            let (trigger, shutdown) = shutdown();
+            assert!(!shutdown.is_signaled());
+            let mut early = shutdown.clone();
+            let waiting = spawn("waiting", async move { early.signaled().await });
+            sleep(Duration::from_millis(1)).await;
+            trigger.signal();
+            waiting.await.unwrap();
+            assert!(shutdown.is_signaled());
+            shutdown.clone().signaled().await;
+            trigger.subscribe().signaled().await;
+        });
+    }
+
+    #[test]
+    fn a_trigger_that_is_gone_is_a_signal() {
+        run(|| async {
+            let (trigger, mut shutdown) = shutdown();
+            drop(trigger);
+            assert!(shutdown.is_signaled());
+            shutdown.signaled().await;
+        });
+    }
+
+    #[test]
+    fn blocking_work_gives_its_result() {
+        run(|| async {
+            assert_eq!(blocking("sum", || (1..=10).sum::<u32>()).await, 55);
+        });
     }
 }

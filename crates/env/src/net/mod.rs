@@ -20,7 +20,7 @@ mod real;
 #[cfg(not(madsim))]
 use real as back;
 
-#[cfg(all(test, not(madsim)))]
+#[cfg(test)]
 mod tests;
 
 /// What a read makes room for when the buffer has none.

@@ -29,3 +29,6 @@ pub use random::{RandomStreams, Stream};
 pub use run::simulate;
 pub use trace::TraceHash;
 pub use world::{install, reseed, try_world, world, Options, World};
+
+#[cfg(test)]
+mod tests;

@@ -45,8 +45,7 @@ pub fn hit(name: &'static str) {
 pub fn buggify(name: &'static str, probability: Option<f64>) -> bool {
     let Some(world) = try_world() else { return false };
     let probes = &world.probes;
-    let yes =
-        probes.buggify && probes.is_on(name) && probes.random.chance(probability.unwrap_or(SAYS_YES));
+    let yes = probes.buggify && probes.is_on(name) && probes.random.chance(probability.unwrap_or(SAYS_YES));
     if yes {
         *probes.hits.lock().expect("no holder panics").entry(name).or_default() += 1;
     }

@@ -213,11 +213,31 @@ mod tests {
         let trace = one_of_each();
         let before = hash(&trace);
         let flips: [fn(&mut Event, u64); 5] = [
-            |e, bit| if let Event::Poll { task, .. } = e { *task ^= bit },
-            |e, bit| if let Event::Timer { node } = e { *node ^= bit },
-            |e, bit| if let Event::Chunk { digest, .. } = e { *digest ^= bit },
-            |e, bit| if let Event::Disk { pos, .. } = e { *pos ^= bit },
-            |e, bit| if let Event::Draw { value, .. } = e { *value ^= bit },
+            |e, bit| {
+                if let Event::Poll { task, .. } = e {
+                    *task ^= bit
+                }
+            },
+            |e, bit| {
+                if let Event::Timer { node } = e {
+                    *node ^= bit
+                }
+            },
+            |e, bit| {
+                if let Event::Chunk { digest, .. } = e {
+                    *digest ^= bit
+                }
+            },
+            |e, bit| {
+                if let Event::Disk { pos, .. } = e {
+                    *pos ^= bit
+                }
+            },
+            |e, bit| {
+                if let Event::Draw { value, .. } = e {
+                    *value ^= bit
+                }
+            },
         ];
         for (i, flip) in flips.into_iter().enumerate() {
             for bit in 0..64 {

@@ -106,7 +106,10 @@ impl State {
         let (src, dst) = conn.route(1 - to);
         if self.passes(src, dst) {
             self.stats.resets += 1;
-            self.fail(id, to, io::ErrorKind::ConnectionReset);
+            // As Linux tells it (tcp_reset): after an end of file there was nothing more to expect.
+            let ended = self.conns[&id].pipes[1 - to].fin_received;
+            let error = if ended { io::ErrorKind::BrokenPipe } else { io::ErrorKind::ConnectionReset };
+            self.fail(id, to, error);
         } else if self.conns[&id].pipes[to].used > 0 {
             // Lost. Whoever still has something to send will be told again; the others never.
             self.stall(id, to);
@@ -175,13 +178,15 @@ impl State {
             let is = |want: Option<u64>, node| want.is_none_or(|want| want == node);
             (is(a, src) && is(b, dst)) || (is(a, dst) && is(b, src))
         };
-        let routes = self.conns.iter().flat_map(|(id, conn)| [(*id, 0, conn.route(0)), (*id, 1, conn.route(1))]);
+        let routes =
+            self.conns.iter().flat_map(|(id, conn)| [(*id, 0, conn.route(0)), (*id, 1, conn.route(1))]);
         let pipes: Vec<_> = routes.filter(|(_, _, route)| concerned(*route)).collect();
         for (id, side, (src, dst)) in pipes {
             let pipe = &mut self.conns.get_mut(&id).expect("listed above").pipes[side];
             let ack_stuck = pipe.ack == Ack::Stuck;
             if pipe.stalled.take().is_some() {
-                let at = self.now + self.random.duration(self.config.retransmit.clone()) + self.delay(src, dst);
+                let at =
+                    self.now + self.random.duration(self.config.retransmit.clone()) + self.delay(src, dst);
                 let pipe = &mut self.conns.get_mut(&id).expect("listed above").pipes[side];
                 pipe.last_arrival = pipe.last_arrival.max(at);
                 pipe.flight.iter_mut().for_each(|(arrival, _)| *arrival = at.max(*arrival));
@@ -189,7 +194,8 @@ impl State {
                 self.schedule(at, Event::Deliver { id, side });
             }
             if ack_stuck {
-                let at = self.now + self.random.duration(self.config.retransmit.clone()) + self.delay(dst, src);
+                let at =
+                    self.now + self.random.duration(self.config.retransmit.clone()) + self.delay(dst, src);
                 self.conns.get_mut(&id).expect("listed above").pipes[side].ack = Ack::Travels;
                 self.schedule(at, Event::Ack { id, side });
             }

@@ -216,7 +216,8 @@ impl State {
         let Some(conn) = self.conns.get_mut(&id) else { return Poll::Ready(Ok(0)) };
         let there = conn.pipes[1 - side].unread().min(buf.capacity() - buf.len());
         if there > 0 {
-            let n = if self.random.below(8) == 0 { 1 + self.random.below(there as u64) as usize } else { there };
+            let n =
+                if self.random.below(8) == 0 { 1 + self.random.below(there as u64) as usize } else { there };
             conn.pipes[1 - side].take(n, buf);
             self.acknowledge(id, 1 - side);
             return Poll::Ready(Ok(n));
@@ -340,7 +341,8 @@ impl State {
 
     /// All ends at a node, oldest connection first.
     pub(super) fn ends_of(&self, node: u64) -> Vec<(u64, Side)> {
-        let ends = self.conns.iter().flat_map(|(id, conn)| [(*id, 0, &conn.ends[0]), (*id, 1, &conn.ends[1])]);
+        let ends =
+            self.conns.iter().flat_map(|(id, conn)| [(*id, 0, &conn.ends[0]), (*id, 1, &conn.ends[1])]);
         ends.filter(|(_, _, end)| end.node == node).map(|(id, side, _)| (id, side)).collect()
     }
 }
