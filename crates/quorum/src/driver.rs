@@ -118,8 +118,8 @@ impl<S: StateMachine> Driver<S> {
     }
 
     fn alone(&self) -> bool {
-        let voters = self.node.raft.prs().conf().voters().ids();
-        voters.iter().all(|voter| voter == self.node.raft.id)
+        let alone = self.node.raft.prs().conf().voters().ids().iter().all(|voter| voter == self.node.raft.id);
+        alone
     }
 
     async fn next_event(&mut self, tick: &mut Pin<Box<impl Future<Output = ()>>>) -> Event {

@@ -2,7 +2,7 @@
 //! `version: u8 | kind: u8 | protobuf`. Entries are raft-rs's own messages, so that what is
 //! replicated and what is stored are the same bytes.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use norn_log::wal;
 use protobuf::Message as _;
 use raft::eraftpb::{Entry, HardState, SnapshotMetadata};
@@ -32,10 +32,9 @@ impl Record {
             Record::HardState(state) => (HARD_STATE, 0, state),
             Record::Snapshot(mark) => (SNAPSHOT, mark.index, mark),
         };
-        let mut out = BytesMut::with_capacity(2 + message.compute_size() as usize).writer();
-        out.get_mut().put_slice(&[VERSION, kind]);
-        message.write_to_writer_dyn(&mut out).expect("writing a message of ours to memory cannot fail");
-        wal::Record { index, payload: out.into_inner().freeze() }
+        let mut out = vec![VERSION, kind];
+        message.write_to_vec(&mut out).expect("writing a message to memory cannot fail");
+        wal::Record { index, payload: out.into() }
     }
 
     /// Reads a record; the error says what is wrong with it.

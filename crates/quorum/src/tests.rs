@@ -1,0 +1,202 @@
+//! The quorum over a real directory: propose, restart, snapshot, refuse.
+
+use super::*;
+use norn_env::clock::{self, Duration};
+use std::sync::{Arc as SharedArc, Mutex};
+
+/// Keeps every command, and answers with its index.
+#[derive(Clone, Default)]
+struct Log {
+    commands: SharedArc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Log {
+    fn commands(&self) -> Vec<Vec<u8>> {
+        self.commands.lock().unwrap().clone()
+    }
+}
+
+impl StateMachine for Log {
+    fn apply(&mut self, index: u64, command: &[u8]) -> Result<Bytes, Fatal> {
+        if command == b"unknown" {
+            return Err(Fatal("command 99 is not known".to_owned()));
+        }
+        self.commands.lock().unwrap().push(command.to_vec());
+        Ok(Bytes::copy_from_slice(&index.to_be_bytes()))
+    }
+
+    fn snapshot(&self) -> Bytes {
+        let mut out = Vec::new();
+        for command in self.commands() {
+            out.push(command.len() as u8);
+            out.extend_from_slice(&command);
+        }
+        out.into()
+    }
+
+    fn restore(&mut self, mut snapshot: &[u8]) -> Result<(), Fatal> {
+        let mut commands = self.commands.lock().unwrap();
+        commands.clear();
+        while let [length, rest @ ..] = snapshot {
+            commands.push(rest[..usize::from(*length)].to_vec());
+            snapshot = &rest[usize::from(*length)..];
+        }
+        Ok(())
+    }
+}
+
+fn run(test: impl std::future::Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
+
+fn config() -> QuorumConfig {
+    QuorumConfig::new(0)
+}
+
+fn soon() -> clock::Instant {
+    clock::now() + Duration::from_secs(10)
+}
+
+async fn led(quorum: &Quorum) {
+    let mut status = quorum.status();
+    clock::timeout_at(soon(), status.wait_for(|status| status.leader.is_some())).await.unwrap().unwrap();
+}
+
+async fn open(root: &std::path::Path, config: QuorumConfig) -> (Log, Quorum, Handle<QuorumExit>) {
+    let log = Log::default();
+    let disk = Disk::open(root).unwrap();
+    let (quorum, task) = start(config, disk, log.clone()).await.unwrap();
+    (log, quorum, task)
+}
+
+#[test]
+fn a_node_leads_by_itself_long_before_an_election_timeout() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let config = QuorumConfig { election_timeout: Duration::from_secs(3600), ..config() };
+        let (_, quorum, _task) = open(dir.path(), config).await;
+        led(&quorum).await;
+        assert_eq!(quorum.status().borrow().leader, Some(0));
+    });
+}
+
+#[test]
+fn proposals_are_answered_with_their_result_and_survive_a_crash() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, quorum, task) = open(dir.path(), config()).await;
+        led(&quorum).await;
+        let proposals = (0..100u8).map(|n| {
+            let quorum = quorum.clone();
+            async move { quorum.propose(vec![n].into(), soon()).await.unwrap() }
+        });
+        let mut running: Vec<_> = proposals.map(|proposal| task::spawn("proposal", proposal)).collect();
+        let mut indexes = Vec::new();
+        for proposal in &mut running {
+            indexes.push(u64::from_be_bytes(proposal.await.unwrap().as_ref().try_into().unwrap()));
+        }
+        assert!(indexes.windows(2).all(|pair| pair[0] < pair[1]), "in the order of proposing: {indexes:?}");
+        let before = log.commands();
+        // As a kill would: nothing is closed.
+        drop((task, quorum));
+        let (log, quorum, _task) = open(dir.path(), config()).await;
+        led(&quorum).await;
+        assert_eq!(log.commands(), before);
+        assert_eq!(before.len(), 100);
+    });
+}
+
+#[test]
+fn snapshots_bound_the_wal_and_are_restored() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let small = QuorumConfig {
+            snapshot_entries: 20,
+            wal: norn_log::wal::WalConfig { segment_bytes: 512 },
+            ..config()
+        };
+        let (log, quorum, task) = open(dir.path(), small.clone()).await;
+        led(&quorum).await;
+        for n in 0..200u8 {
+            quorum.propose(vec![n].into(), soon()).await.unwrap();
+        }
+        quorum.close().await;
+        drop(quorum);
+        assert!(matches!(task.await, Ok(Ok(()))));
+        let names: Vec<_> = std::fs::read_dir(dir.path().join(&small.dir)).unwrap().collect();
+        let names: Vec<_> = names.into_iter().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let snapshots = names.iter().filter(|name| name.starts_with("snapshot-")).count();
+        assert_eq!(snapshots, 1, "{names:?}");
+        assert!(names.len() < 20, "old segments are gone: {names:?}");
+        let before = log.commands();
+        let (log, quorum, _task) = open(dir.path(), small).await;
+        led(&quorum).await;
+        assert_eq!((log.commands(), before.len()), (before, 200));
+    });
+}
+
+#[test]
+fn a_command_that_is_not_known_halts_the_quorum_by_name_also_after_a_restart() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, quorum, task) = open(dir.path(), config()).await;
+        led(&quorum).await;
+        assert_eq!(quorum.propose("unknown".into(), soon()).await, Err(ProposeError::Stopped));
+        let exit = task.await.unwrap().unwrap_err();
+        assert_eq!(exit.to_string(), "the metadata command at index 2 halts this node: command 99 is not known");
+        let (_, _quorum, task) = open(dir.path(), config()).await;
+        assert!(matches!(task.await.unwrap(), Err(QuorumError::Halted { index: 2, .. })));
+    });
+}
+
+#[test]
+fn what_cannot_be_taken_is_refused_by_name() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let small = QuorumConfig { proposal_bytes_max: 10, ..config() };
+        let (_, quorum, task) = open(dir.path(), small).await;
+        led(&quorum).await;
+        let large = quorum.propose(vec![0; 11].into(), soon()).await;
+        assert_eq!(large, Err(ProposeError::TooLarge { bytes: 11, max: 10 }));
+        let late = quorum.propose("late".into(), clock::now() - Duration::from_millis(1)).await;
+        assert_eq!(late, Err(ProposeError::DeadlineExceeded));
+        quorum.close().await;
+        assert_eq!(quorum.propose("closed".into(), soon()).await, Err(ProposeError::Stopped));
+        assert!(matches!(task.await, Ok(Ok(()))));
+    });
+}
+
+#[test]
+fn a_directory_of_another_node_is_refused() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, quorum, task) = open(dir.path(), config()).await;
+        quorum.close().await;
+        drop(task);
+        let disk = Disk::open(dir.path()).unwrap();
+        let refused = start(QuorumConfig::new(3), disk, Log::default()).await.err().unwrap();
+        assert!(matches!(refused, QuorumError::OtherVoters { found, node_id: 3, .. } if found == [0]));
+    });
+}
+
+#[test]
+fn a_damaged_wal_is_refused_and_left_as_it_is() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, quorum, task) = open(dir.path(), config()).await;
+        led(&quorum).await;
+        for n in 0..10u8 {
+            quorum.propose(vec![n; 20].into(), soon()).await.unwrap();
+        }
+        quorum.close().await;
+        drop(task);
+        let file = dir.path().join("__cluster_metadata").join(format!("{:020}.wal", 1));
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[150] ^= 1;
+        std::fs::write(&file, &bytes).unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let refused = start(config(), disk, Log::default()).await.err().unwrap().to_string();
+        assert!(refused.contains("00000000000000000001.wal is damaged at byte"), "{refused}");
+        assert_eq!(std::fs::read(&file).unwrap(), bytes);
+    });
+}
