@@ -260,13 +260,11 @@ impl Replica {
     fn in_sync_end(&self) -> Option<Offset> {
         let Role::Leader { follower_ends, .. } = &self.role else { return None };
         let isr = &self.partition.as_ref()?.isr;
-        let end_of = |node: &NodeId| match *node == self.node {
-            true => Some(self.durable_end()),
-            false => follower_ends.get(node).copied(),
-        };
-        // The own end counts whether or not the image lists it: a leader's record is never committed
-        // before the leader holds it.
-        isr.iter().map(end_of).try_fold(self.durable_end(), |least, end| end.map(|end| least.min(end)))
+        let mut least = self.durable_end();
+        for node in isr.iter().filter(|node| **node != self.node) {
+            least = least.min(*follower_ends.get(node)?);
+        }
+        Some(least)
     }
 
     /// Called after whatever may have moved an end that something waits for.
