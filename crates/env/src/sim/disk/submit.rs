@@ -132,7 +132,8 @@ impl<T: Send + 'static, F: Effect<T>> Drop for Submitted<T, F> {
             && Handle::try_current().is_ok()
             && node::current() == self.process.node
             && self.process.with(|_| Ok(())).is_ok();
-        if !here || Handle::current().is_exit(madsim::plugin::node()) {
+        // madsim's main node, the simulator itself, never exits, and is none that it could be asked for.
+        if !here || node::current() != 0 && Handle::current().is_exit(madsim::plugin::node()) {
             return;
         }
         let mut rest = Submitted {

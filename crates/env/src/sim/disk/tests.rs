@@ -325,6 +325,33 @@ fn a_write_that_the_process_dies_in_leaves_any_part() {
 }
 
 #[test]
+fn a_dropped_write_lands_unless_the_process_dies() {
+    async fn begin(disk: Disk) {
+        let file = disk.open_file("f", Open::Create).await.unwrap();
+        let mut write = Box::pin(file.write_at(0, vec![Bytes::from_static(b"landed")]));
+        assert!(futures::poll!(&mut write).is_pending());
+    }
+    simulate(20, || async {
+        for _ in 0..20 {
+            let host = Host::new();
+            host.run(begin).await;
+            begin(Disk::open(Path::new(ROOT)).unwrap()).await;
+            sleep(Duration::from_millis(5)).await;
+            assert_eq!(host.content("f").await.unwrap(), "landed");
+            assert_eq!(DiskCtl::current().read_raw(0, "/data/f", 0, 9).len(), 0);
+            assert_eq!(DiskCtl::current().files(0)[0].len, 6);
+        }
+        let host = Host::new();
+        host.run(begin).await;
+        Handle::current().pause(host.id);
+        sleep(Duration::from_millis(5)).await;
+        host.lose_power();
+        sleep(Duration::from_millis(5)).await;
+        assert_eq!(DiskCtl::current().stats(host.key).power_losses, 1);
+    });
+}
+
+#[test]
 fn a_lock_is_freed_by_a_kill_and_not_by_the_dead_holder() {
     simulate(10, || async {
         let host = Host::new();
