@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use norn_protocol::TopicId;
+use norn_protocol::types::TopicId;
 
 /// The partition that a log holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,13 +7,27 @@
 //! epochs, shows batch headers to whoever asked, and stores snapshots as opaque bytes.
 
 pub mod dir;
+pub mod epochs;
 pub mod frames;
+pub mod partition;
+pub mod segment;
 pub mod wal;
 
+mod checkpoint;
+mod config;
+mod error;
 mod id;
 mod rounds;
+#[cfg(test)]
+mod testing;
 
+pub use config::{Cleanup, FlushMode, LogConfig};
+pub use error::{LogError, ReadError};
 pub use id::LogId;
+pub use partition::{Deleted, FilePosition, LogView, OpenLog, PartitionLog, Recovered, Visit, Visitor};
 pub use rounds::{
     DirtyRange, FileNote, LogKey, NoteTicket, Rounds, RoundsHandle, SyncError, SyncRequest, SyncTicket,
 };
+pub use segment::reader::{FileRange, TimestampedOffset};
+pub use segment::scan::Damage;
+pub use segment::Segment;

@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, Shared};
 use norn_env::disk::File;
-use norn_protocol::Offset;
+use norn_protocol::types::Offset;
 
 /// Names a log on its disk for as long as the log exists; given out by the disk when the log is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

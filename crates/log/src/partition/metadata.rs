@@ -1,0 +1,85 @@
+//! `partition.metadata`: which topic a partition's directory belongs to (KIP-516), so that one that was left
+//! behind by a deleted topic is not taken for that of a new topic of the same name.
+
+use std::io;
+
+use norn_env::disk::{Disk, Open};
+use norn_protocol::types::TopicId;
+use uuid::Uuid;
+
+use crate::checkpoint;
+
+/// Kafka's name for it.
+pub(crate) const METADATA_FILE: &str = "partition.metadata";
+
+/// Writes the file, durably.
+pub(crate) async fn write(disk: &Disk, dir: &str, topic_id: TopicId) -> io::Result<()> {
+    checkpoint::write_plain(disk, dir, METADATA_FILE, encode(topic_id).as_bytes()).await
+}
+
+/// The topic that the log in directory `dir` belongs to. `None` if the file is missing or says nothing sound: the
+/// log's creation was cut off, and it holds no acknowledged record.
+pub async fn read_topic_id(disk: &Disk, dir: &str) -> io::Result<Option<TopicId>> {
+    let path = format!("{dir}/{METADATA_FILE}");
+    let file = match disk.open_file(&path, Open::Read).await {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    Ok(decode(&file.read_at(0, 256).await?))
+}
+
+fn encode(topic_id: TopicId) -> String {
+    format!("version: 0\ntopic_id: {topic_id}\n")
+}
+
+fn decode(bytes: &[u8]) -> Option<TopicId> {
+    let mut lines = std::str::from_utf8(bytes).ok()?.lines();
+    if lines.next()? != "version: 0" {
+        return None;
+    }
+    decode_id(lines.next()?.strip_prefix("topic_id: ")?)
+}
+
+/// Reads an id as it is displayed: 22 digits of URL-safe base64.
+fn decode_id(text: &str) -> Option<TopicId> {
+    if text.len() != 22 {
+        return None;
+    }
+    let mut bits: u128 = 0;
+    for (i, digit) in text.bytes().enumerate() {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        bits = if i < 21 { bits << 6 | u128::from(value) } else { bits << 2 | u128::from(value >> 4) };
+    }
+    Some(TopicId(Uuid::from_u128(bits)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_id_is_read_back(id in any::<u128>()) {
+            let id = TopicId(Uuid::from_u128(id));
+            prop_assert_eq!(decode(encode(id).as_bytes()), Some(id));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_id() {
+        assert_eq!(decode(b""), None);
+        assert_eq!(decode(b"version: 1\ntopic_id: AAAAAAAAAAAAAAAAAAAAAA\n"), None);
+        assert_eq!(decode(b"version: 0\ntopic_id: AAAA\n"), None);
+        assert_eq!(decode(b"version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAA!A\n"), None);
+        assert_eq!(decode(b"version: 0\ntopic_id: \xff\n"), None);
+    }
+}
