@@ -13,13 +13,11 @@ pub mod probe;
 pub mod rand;
 pub mod select;
 pub mod task;
+pub mod testing;
 pub mod wait_report;
 
 #[cfg(madsim)]
 pub mod sim;
-
-#[cfg(test)]
-mod testing;
 
 #[doc(hidden)]
 pub use tokio as __tokio;

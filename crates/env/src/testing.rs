@@ -1,14 +1,16 @@
-//! Running one test against both back ends.
+//! Running one test against both back ends, for the tests of any crate.
 
 use std::future::Future;
 
-/// Runs `main` on the runtime of this build: tokio's with two threads, or a small world.
-pub(crate) fn run<T: Send + 'static, F: Future<Output = T>>(main: impl FnOnce() -> F + Send + 'static) -> T {
+/// Runs `main` on the runtime of this build: tokio's with two threads, or the world of seed 1. Tests that are
+/// to hold in both builds use this instead of `#[tokio::test]`, which in a simulation has no world.
+pub fn run<T: Send + 'static, F: Future<Output = T>>(main: impl FnOnce() -> F + Send + 'static) -> T {
     #[cfg(madsim)]
     return crate::sim::simulate(1, crate::sim::Options::default(), main);
     #[cfg(not(madsim))]
     {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(2).enable_all().build().unwrap().block_on(main())
+        let runtime = builder.worker_threads(2).enable_all().build();
+        runtime.expect("the system has threads for us").block_on(main())
     }
 }

@@ -35,7 +35,8 @@ impl Listener {
         back::Listener::bind(addr).map(Self)
     }
 
-    /// The next connection and its peer's address.
+    /// The next connection and its peer's address. Errors pass (no descriptor left, a peer that has gone):
+    /// log, wait a little and accept again.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, peer) = wait(|| format!("accept at {}", self.local_addr()), self.0.accept()).await?;
         Ok((Stream(stream), peer))

@@ -16,13 +16,14 @@ pub mod node;
 pub mod probes;
 pub mod random;
 mod run;
-pub mod supervise;
-pub mod timers;
+pub(crate) mod supervise;
+pub(crate) mod timers;
 pub mod trace;
-pub mod waits;
+pub(crate) mod waits;
 mod world;
 
 pub use clock::ClockCtl;
+pub use disk::DiskCtl;
 pub use net::NetCtl;
 pub use probes::probes;
 pub use random::{RandomStreams, Stream};
