@@ -3,4 +3,5 @@
 mod arbitrary_bytes;
 mod codec;
 mod counting;
+mod golden;
 mod layout;
