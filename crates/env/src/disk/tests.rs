@@ -327,7 +327,8 @@ fn a_write_that_was_begun_lands_though_its_future_is_dropped() {
     run(|disk| async move {
         let file = disk.open_file("f", Open::CreateNew).await.unwrap();
         let mut write = Box::pin(file.write_at(0, vec![Bytes::from_static(b"landed")]));
-        assert!(futures::poll!(&mut write).is_pending());
+        // It may even be done: the workers do not wait for this thread.
+        let _begun = futures::poll!(&mut write);
         drop(write);
         while file.len().await.unwrap() < 6 {
             crate::clock::sleep(std::time::Duration::from_millis(1)).await;
