@@ -108,6 +108,11 @@ impl PartitionLog {
         &self.id
     }
 
+    /// What the log is called in its disk's sync rounds.
+    pub fn key(&self) -> LogKey {
+        self.key
+    }
+
     /// The first offset that may be read.
     pub fn start(&self) -> Offset {
         self.start
