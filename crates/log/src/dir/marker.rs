@@ -16,6 +16,7 @@ const SEQUENCE: u64 = 1;
 pub(super) struct CleanShutdown {
     /// The next sequence of the journal.
     pub next_sequence: u64,
+    /// Of the logs that end exactly here. One that is missing was not open: it is to be checked.
     pub points: Points,
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod files;
 mod health;
 mod journal;
+mod logs;
 mod marker;
 mod meta;
 mod points;
@@ -18,6 +19,7 @@ mod tests;
 pub use error::DirError;
 pub use health::Health;
 pub use journal::JournalConfig;
+pub use logs::FoundLog;
 pub use meta::{Meta, FORMAT_VERSION};
 pub use points::RecoveryPoint;
 
@@ -29,6 +31,7 @@ use self::rounds::RoundsTask;
 use crate::rounds::{LogKey, RoundsHandle, SyncError};
 use norn_env::disk::{Disk, DirLock};
 use norn_env::task::{self, Handle, Shutdown, ShutdownTrigger};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 
@@ -106,7 +109,8 @@ impl LogDir {
         let (health_sender, health) = watch::channel(Health::Online);
         let (trigger, closing) = task::shutdown();
         let health_sender = HealthSender(health_sender);
-        let rounds = RoundsTask::new(disk, config.journal, queue.clone(), ring, points.clone());
+        let settled = if report.clean { points.keys().cloned().collect() } else { BTreeSet::new() };
+        let rounds = RoundsTask::new(disk, config.journal, queue.clone(), ring, points.clone(), settled);
         let task = run(rounds, files.clone(), lock, health_sender, closing);
         let dir = LogDir {
             files,
@@ -147,16 +151,6 @@ impl LogDir {
         self.points.get(dir_name).copied()
     }
 
-    /// A key under which a log that is being opened submits to [`LogDir::rounds`].
-    pub fn register(&self, dir_name: &str) -> LogKey {
-        self.queue.register(dir_name.into())
-    }
-
-    /// The log is closed and all its tickets are answered.
-    pub fn unregister(&self, log: LogKey) {
-        self.queue.unregister(log);
-    }
-
     /// Where logs hand over what they wrote.
     pub fn rounds(&self) -> &RoundsHandle {
         &self.rounds
@@ -164,7 +158,7 @@ impl LogDir {
 
     /// Tells the journal, durably where it matters, that the log's directory is about to be removed: nothing
     /// of it may be played into another of its name.
-    pub async fn forget(&self, log: LogKey) -> Result<(), SyncError> {
+    async fn forget(&self, log: LogKey) -> Result<(), SyncError> {
         let (reply, answer) = oneshot::channel();
         self.queue.push(log, Item::Delete(reply));
         task::wait(|| "sync rounds: a log's removal".to_owned(), answer).await.unwrap_or_else(|_| Err(queue::ended()))

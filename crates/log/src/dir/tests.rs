@@ -1,0 +1,239 @@
+//! A data directory on a real disk: rounds, the journal, crashes, refusals. A loss of power is played by
+//! taking back what no fdatasync of a segment covered.
+
+use super::*;
+use crate::rounds::{DirtyRange, FileNote, SyncRequest, SyncTicket};
+use bytes::Bytes;
+use norn_env::disk::{File, Open};
+use norn_protocol::types::Offset;
+use std::path::Path;
+
+const SEGMENT: Offset = Offset(0);
+
+fn run(test: impl std::future::Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
+
+fn config() -> DirConfig {
+    DirConfig { node_id: 1, cluster_id: None, journal: JournalConfig { files: 3, file_bytes: 64 << 10 } }
+}
+
+async fn open(root: &Path) -> (LogDir, Handle<DirExit>) {
+    LogDir::open(Disk::open(root).unwrap(), config()).await.unwrap()
+}
+
+/// Stops as a kill would: nothing is closed.
+async fn crash(dir: LogDir, task: Handle<DirExit>) {
+    task.abort();
+    assert!(task.await.is_err());
+    drop(dir);
+}
+
+/// As a log drives its directory: one segment, appends, syncs.
+struct Writer {
+    dir: LogDir,
+    key: LogKey,
+    file: File,
+    position: u64,
+}
+
+impl Writer {
+    async fn open(dir: &LogDir, name: &str) -> Writer {
+        dir.disk().create_dir_all(name).await.unwrap();
+        let path = format!("{name}/{:020}.log", SEGMENT.0);
+        let file = dir.disk().open_file(&path, Open::Create).await.unwrap();
+        dir.disk().sync_dir(name).await.unwrap();
+        let position = file.len().await.unwrap();
+        let (key, _) = dir.queue.register(name.into());
+        Writer { dir: dir.clone(), key, file, position }
+    }
+
+    async fn append(&mut self, bytes: &[u8]) -> SyncTicket {
+        let request = self.write(bytes).await;
+        self.dir.rounds().submit(request)
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> SyncRequest {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let position = self.position;
+        self.file.write_at(position, vec![bytes.clone()]).await.unwrap();
+        self.position += bytes.len() as u64;
+        let range = DirtyRange {
+            segment: SEGMENT,
+            file: self.file.clone(),
+            position,
+            len: bytes.len() as u64,
+            bytes: vec![bytes],
+        };
+        let end = Offset(self.position as i64);
+        SyncRequest { log: self.key, ranges: vec![range], end }
+    }
+
+    async fn cut(&mut self, len: u64) {
+        let (segment, end) = (SEGMENT, Offset(len as i64));
+        self.dir.rounds().note(self.key, FileNote::Truncating { segment, len, end }).await.unwrap();
+        self.file.truncate(len).await.unwrap();
+        self.file.sync_data().await.unwrap();
+        self.dir.rounds().note(self.key, FileNote::Truncated { segment, len, end }).await.unwrap();
+        self.position = len;
+    }
+}
+
+fn segment(root: &Path, name: &str) -> std::path::PathBuf {
+    root.join(name).join(format!("{:020}.log", SEGMENT.0))
+}
+
+/// Appends to many logs at once until the journal takes them; gives what each holds.
+async fn fill(dir: &LogDir, logs: usize, rounds: usize) -> Vec<(String, Vec<u8>)> {
+    let mut writers = Vec::new();
+    for n in 0..logs {
+        writers.push((Writer::open(dir, &format!("t-{n}")).await, Vec::new()));
+    }
+    for round in 0..rounds {
+        let mut requests = Vec::new();
+        for (n, (writer, content)) in writers.iter_mut().enumerate() {
+            let bytes = vec![((round * 7 + n) % 255) as u8 + 1; 100 + n];
+            content.extend_from_slice(&bytes);
+            requests.push(writer.write(&bytes).await);
+        }
+        // At once, so that one round has them all.
+        let submitted = requests.into_iter().map(|request| (request.end, dir.rounds().submit(request)));
+        let tickets: Vec<_> = submitted.collect();
+        for (end, ticket) in tickets {
+            assert_eq!(ticket.await.unwrap(), end);
+        }
+        // The first file of the ring is written behind the first rounds.
+        if round == 0 {
+            norn_env::clock::sleep(norn_env::clock::Duration::from_millis(100)).await;
+        }
+    }
+    writers.into_iter().enumerate().map(|(n, (_, content))| (format!("t-{n}"), content)).collect()
+}
+
+#[test]
+fn many_small_ranges_survive_a_loss_of_all_that_was_not_synced() {
+    run(async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        let logs = fill(&dir, 8, 40).await;
+        crash(dir, task).await;
+        // The first round was synced in place, as the journal had no file yet; the others were copied.
+        for (n, (name, _)) in logs.iter().enumerate() {
+            let file = std::fs::OpenOptions::new().write(true).open(segment(root.path(), name)).unwrap();
+            file.set_len(100 + n as u64).unwrap();
+        }
+        let (dir, _task) = open(root.path()).await;
+        assert!(dir.report().journal_frames > 0 && !dir.report().clean, "{:?}", dir.report());
+        for (name, content) in &logs {
+            assert_eq!(&std::fs::read(segment(root.path(), name)).unwrap(), content, "{name}");
+            let end = dir.recovery_point(name).unwrap().end;
+            assert_eq!(end, Offset(content.len() as i64));
+        }
+    });
+}
+
+#[test]
+fn the_ring_goes_round_and_nothing_is_ever_only_in_a_file_that_is_used_again() {
+    run(async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        // 8 logs x 100 bytes x 800 rounds are several laps of 192 KiB.
+        let logs = fill(&dir, 8, 800).await;
+        crash(dir, task).await;
+        let (dir, _task) = open(root.path()).await;
+        for (name, content) in &logs {
+            assert_eq!(&std::fs::read(segment(root.path(), name)).unwrap(), content, "{name}");
+            assert_eq!(dir.recovery_point(name).unwrap().end, Offset(content.len() as i64));
+        }
+    });
+}
+
+#[test]
+fn a_range_that_was_cut_off_and_written_anew_is_not_played_over() {
+    run(async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        fill(&dir, 4, 10).await;
+        let mut writer = Writer::open(&dir, "t-0").await;
+        writer.cut(50).await;
+        writer.append(b"newer").await.await.unwrap();
+        let expected = std::fs::read(segment(root.path(), "t-0")).unwrap();
+        crash(dir, task).await;
+        let (dir, _task) = open(root.path()).await;
+        assert!(dir.report().bytes_played > 0);
+        assert_eq!(std::fs::read(segment(root.path(), "t-0")).unwrap(), expected);
+        assert_eq!(expected.len(), 55);
+    });
+}
+
+#[test]
+fn a_log_that_was_removed_leaves_nothing_to_one_of_its_name() {
+    run(async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        fill(&dir, 4, 10).await;
+        let (key, _) = dir.queue.register("t-0".into());
+        dir.forget(key).await.unwrap();
+        dir.disk().remove_dir("t-0").await.unwrap();
+        let mut writer = Writer::open(&dir, "t-0").await;
+        writer.append(b"new").await.await.unwrap();
+        crash(dir, task).await;
+        let (dir, _task) = open(root.path()).await;
+        assert_eq!(std::fs::read(segment(root.path(), "t-0")).unwrap(), b"new");
+        assert!(dir.recovery_point("t-0").is_none_or(|point| point.end <= Offset(3)));
+    });
+}
+
+#[test]
+fn the_mark_of_a_clean_shutdown_is_used_once_and_then_gone() {
+    run(async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        fill(&dir, 4, 10).await;
+        dir.close().await.unwrap();
+        assert!(matches!(task.await, Ok(Ok(()))));
+        let (dir, task) = open(root.path()).await;
+        assert!(dir.report().clean);
+        crash(dir, task).await;
+        let (dir, task) = open(root.path()).await;
+        assert!(!dir.report().clean, "the process that used it did not end cleanly");
+        crash(dir, task).await;
+    });
+}
+
+#[test]
+fn a_second_process_another_cluster_and_another_node_are_refused_with_what_to_do() {
+    run(async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        let again = LogDir::open(Disk::open(root.path()).unwrap(), config()).await.err().unwrap().to_string();
+        assert!(again.contains("in use by another process; stop that one"), "{again}");
+        let (cluster_id, directory_id) = (dir.meta().cluster_id.clone(), dir.meta().directory_id.clone());
+        dir.close().await.unwrap();
+        assert!(matches!(task.await, Ok(Ok(()))));
+        let other = DirConfig { cluster_id: Some("other".to_owned()), ..config() };
+        let refused = LogDir::open(Disk::open(root.path()).unwrap(), other).await.err().unwrap();
+        assert!(matches!(refused, DirError::OtherCluster { found, .. } if found == cluster_id));
+        let other = DirConfig { node_id: 2, ..config() };
+        let refused = LogDir::open(Disk::open(root.path()).unwrap(), other).await.err().unwrap();
+        assert!(matches!(refused, DirError::OtherNode { found: 1, expected: 2, .. }));
+        let path = root.path().join("meta.properties");
+        let newer = std::fs::read_to_string(&path).unwrap().replace("format.version=1", "format.version=2");
+        std::fs::write(&path, newer).unwrap();
+        let refused = LogDir::open(Disk::open(root.path()).unwrap(), config()).await.err().unwrap();
+        assert!(matches!(refused, DirError::NewerFormat { found: 2, known: 1, .. }));
+        assert_eq!(directory_id.len(), 22);
+    });
+}
+
+#[test]
+fn tickets_fail_when_the_directory_is_gone_and_none_waits_for_ever() {
+    run(async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        let mut writer = Writer::open(&dir, "t-0").await;
+        dir.close().await.unwrap();
+        assert!(matches!(task.await, Ok(Ok(()))));
+        assert!(writer.append(b"late").await.await.is_err());
+    });
+}

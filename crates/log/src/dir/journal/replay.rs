@@ -64,7 +64,11 @@ impl Played {
             What::Durable(point) => {
                 self.points.insert(log, point);
             }
-            What::File(FileNote::Created { segment } | FileNote::Deleted { segment }) => {
+            What::File(FileNote::Created { segment }) => {
+                lower(&mut self.points, &log, RecoveryPoint { segment, position: 0, end: segment });
+                self.files.remove(&(log, segment));
+            }
+            What::File(FileNote::Deleted { segment }) => {
                 self.files.remove(&(log, segment));
             }
             What::File(FileNote::Truncating { segment, len, end }) => {

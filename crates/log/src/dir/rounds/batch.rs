@@ -37,13 +37,15 @@ pub(super) struct Batch {
     replies: Vec<Reply>,
     /// Writes and syncs that are still under way.
     pub parts: usize,
+    /// The log was opened since the last batch.
+    pub opened: bool,
     /// The log's directory goes.
     pub deletes: bool,
 }
 
 impl Batch {
     pub fn new(log: Arc<str>, items: Vec<Item>) -> Batch {
-        let mut batch = Batch { log, steps: Vec::new(), replies: Vec::new(), parts: 0, deletes: false };
+        let mut batch = Batch { log, steps: Vec::new(), replies: Vec::new(), parts: 0, opened: false, deletes: false };
         for item in items {
             match item {
                 Item::Sync(request, reply) => {
@@ -59,6 +61,10 @@ impl Batch {
                 Item::Note(note, reply) => {
                     batch.steps.push(Step::Note(note));
                     batch.replies.push(Reply::Note(reply));
+                }
+                Item::Opened(point) => {
+                    batch.opened = true;
+                    batch.steps.push(Step::Reached(point));
                 }
                 Item::Delete(reply) => {
                     batch.deletes = true;
@@ -144,12 +150,16 @@ impl Batch {
     }
 }
 
-/// Where a note cuts the log, if it does.
+/// Where a note leaves the log's end at most. A log goes on in a new file, so that one made anew tells
+/// that nothing from its base on was there.
 pub(super) fn cut_of(note: &FileNote) -> Option<RecoveryPoint> {
     match note {
         FileNote::Truncating { segment, len, end } | FileNote::Truncated { segment, len, end } => {
             Some(RecoveryPoint { segment: *segment, position: *len, end: *end })
         }
-        FileNote::Created { .. } | FileNote::Deleted { .. } => None,
+        FileNote::Created { segment } => {
+            Some(RecoveryPoint { segment: *segment, position: 0, end: *segment })
+        }
+        FileNote::Deleted { .. } => None,
     }
 }

@@ -82,9 +82,14 @@ pub(super) struct RoundsTask {
     queue: Arc<Queue>,
     ring: Ring,
     points: Points,
+    /// Logs that are durable up to their point once all syncs are done: those that were opened, and those
+    /// that a clean shutdown left.
+    settled: BTreeSet<Arc<str>>,
     /// Logs whose point moved since the journal last said it.
     moved: BTreeSet<Arc<str>>,
     batches: BTreeMap<LogKey, Batch>,
+    /// The batches of the round that the next one waits for.
+    round: BTreeSet<LogKey>,
     /// Batches whose notes found no room in the journal.
     postponed: BTreeMap<LogKey, Batch>,
     /// By directory name: the failure is of the files, whoever has them open.
@@ -108,6 +113,7 @@ impl RoundsTask {
         queue: Arc<Queue>,
         ring: Ring,
         points: Points,
+        settled: BTreeSet<Arc<str>>,
     ) -> RoundsTask {
         RoundsTask {
             disk,
@@ -115,8 +121,10 @@ impl RoundsTask {
             queue,
             ring,
             points,
+            settled,
             moved: BTreeSet::new(),
             batches: BTreeMap::new(),
+            round: BTreeSet::new(),
             postponed: BTreeMap::new(),
             failed: BTreeMap::new(),
             syncs: FuturesUnordered::new(),
@@ -149,10 +157,10 @@ impl RoundsTask {
                 }
                 Event::Chore(done) => self.chore_done(done),
                 Event::Added => {}
-                Event::Patience => self.patience = None,
+                Event::Patience => self.round.clear(),
                 Event::Closing => closed = true,
             }
-            if self.batches.is_empty() {
+            if self.round.is_empty() {
                 self.patience = None;
             }
         };
@@ -160,7 +168,10 @@ impl RoundsTask {
         if let Err(error) = &ended {
             std::mem::take(&mut self.batches).into_values().for_each(|batch| batch.fail(error));
         }
-        ended.map(|()| CleanShutdown { next_sequence: self.ring.next_sequence(), points: self.points })
+        ended.map(|()| {
+            self.points.retain(|log, _| self.settled.contains(log));
+            CleanShutdown { next_sequence: self.ring.next_sequence(), points: self.points }
+        })
     }
 
     async fn next_event(&mut self, closing: &mut Shutdown, closed: bool) -> Event {
@@ -202,7 +213,6 @@ impl RoundsTask {
         if ready.is_empty() {
             return;
         }
-        self.patience = Some(clock::sleep(PATIENCE).boxed());
         let noted: BTreeSet<LogKey> =
             ready.iter().filter(|(_, batch)| self.must_note(batch)).map(|(log, _)| *log).collect();
         let copied = self.begin_copy(&mut ready, &noted);
@@ -220,9 +230,13 @@ impl RoundsTask {
             match batch.parts {
                 0 => self.finish(batch),
                 _ => {
+                    self.round.insert(log);
                     self.batches.insert(log, batch);
                 }
             }
+        }
+        if !self.round.is_empty() {
+            self.patience = Some(clock::sleep(PATIENCE).boxed());
         }
         self.begin_syncs();
     }
@@ -232,8 +246,9 @@ impl RoundsTask {
         let point = self.points.get(&batch.log);
         let key = |segment| (batch.log.clone(), segment);
         let must = |note: &FileNote| match note {
-            FileNote::Created { segment } => self.ring.is_live(&key(*segment)),
-            FileNote::Truncating { segment, .. } | FileNote::Truncated { segment, .. } => {
+            FileNote::Created { segment }
+            | FileNote::Truncating { segment, .. }
+            | FileNote::Truncated { segment, .. } => {
                 self.ring.is_live(&key(*segment)) || point.copied() > cut_of(note)
             }
             // A file that is missing is not played into; one of its name would be noted as created.
@@ -385,8 +400,12 @@ impl RoundsTask {
         tracing::error!(log = %name, segment = segment.0, %error, "sync failed; the log goes offline");
         let error = SyncError::new(format!("sync of segment {} of {name} failed: {error}", segment.0));
         self.failed.insert(name.clone(), error.clone());
-        if let Some(batch) = log.and_then(|log| self.batches.remove(&log)) {
-            batch.fail(&error);
+        self.settled.remove(name);
+        if let Some(log) = log {
+            self.round.remove(&log);
+            if let Some(batch) = self.batches.remove(&log) {
+                batch.fail(&error);
+            }
         }
         self.ring.sync_failed(key);
     }
@@ -396,6 +415,7 @@ impl RoundsTask {
         let Some(batch) = self.batches.get_mut(&log) else { return };
         batch.parts -= 1;
         if batch.parts == 0 {
+            self.round.remove(&log);
             if let Some(batch) = self.batches.remove(&log) {
                 self.finish(batch);
             }
@@ -407,7 +427,11 @@ impl RoundsTask {
             Some(point) => self.points.insert(batch.log.clone(), point),
             None => self.points.remove(&batch.log),
         };
+        if batch.opened {
+            self.settled.insert(batch.log.clone());
+        }
         if batch.deletes {
+            self.settled.remove(&batch.log);
             self.ring.forget_log(&batch.log);
             self.failed.remove(&batch.log);
         }

@@ -3,9 +3,10 @@
 //! It is bounded by what callers have in flight: a log hands over what it has appended, and appends are
 //! bounded by the permits of the connections' bytes.
 
+use crate::dir::points::RecoveryPoint;
 use crate::rounds::{FileNote, LogKey, NoteTicket, Rounds, SyncError, SyncRequest, SyncTicket};
 use norn_protocol::types::Offset;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{oneshot, Notify};
 
@@ -14,6 +15,8 @@ use tokio::sync::{oneshot, Notify};
 pub(in crate::dir) enum Item {
     Sync(SyncRequest, oneshot::Sender<Result<Offset, SyncError>>),
     Note(FileNote, oneshot::Sender<Result<(), SyncError>>),
+    /// The log was opened, and is durable up to its end.
+    Opened(RecoveryPoint),
     /// The log's directory is about to be removed.
     Delete(oneshot::Sender<Result<(), SyncError>>),
 }
@@ -23,6 +26,8 @@ struct State {
     waiting: BTreeMap<LogKey, Vec<Item>>,
     /// Directory names of the logs that are open.
     names: BTreeMap<LogKey, Arc<str>>,
+    /// Directory names that were opened since the start.
+    opened: BTreeSet<Arc<str>>,
     next_key: u64,
     closed: bool,
 }
@@ -39,13 +44,13 @@ impl Queue {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// A key for a log that is being opened.
-    pub fn register(&self, name: Arc<str>) -> LogKey {
+    /// A key for a log that is being opened, and whether it is the first time since the start.
+    pub fn register(&self, name: Arc<str>) -> (LogKey, bool) {
         let mut state = self.state();
         state.next_key += 1;
         let key = LogKey(state.next_key);
-        state.names.insert(key, name);
-        key
+        state.names.insert(key, name.clone());
+        (key, state.opened.insert(name))
     }
 
     /// The log was closed or removed, and nothing of it waits.
