@@ -92,7 +92,9 @@ pub fn scan(bytes: &Bytes, start: usize, first: Option<u64>) -> Scan {
                 frames.push(frame);
             }
             // A frame of an older lap: the ring was not written further in this lap.
-            Read::Frame(frame) if expected.is_some_and(|sequence| frame.sequence < sequence) => break Tail::Clean,
+            Read::Frame(frame) if expected.is_some_and(|sequence| frame.sequence < sequence) => {
+                break Tail::Clean
+            }
             Read::Frame(frame) => break Tail::Corrupt { next: frame.at },
             Read::Newer(version) => break Tail::Newer { version },
             Read::Damaged => break judge_damage(bytes, at, expected),

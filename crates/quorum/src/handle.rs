@@ -43,7 +43,8 @@ impl Quorum {
         })?;
         let (reply, answer) = oneshot::channel();
         permit.send(Proposal { command, deadline, reply });
-        let answer = task::wait(|| "quorum: result of a proposal".to_owned(), clock::timeout_at(deadline, answer));
+        let answer =
+            task::wait(|| "quorum: result of a proposal".to_owned(), clock::timeout_at(deadline, answer));
         match answer.await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(ProposeError::Stopped),

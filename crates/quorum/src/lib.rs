@@ -125,7 +125,11 @@ async fn recover(
         Ok(true) => snapshot::load(disk, &config.dir).await?,
         Ok(false) => None,
         Err(source) => {
-            return Err(QuorumError::SnapshotDisk { operation: "looking up", file: config.dir.clone(), source })
+            return Err(QuorumError::SnapshotDisk {
+                operation: "looking up",
+                file: config.dir.clone(),
+                source,
+            })
         }
     };
     if let Some(snapshot) = &snapshot {
@@ -154,10 +158,21 @@ async fn recover(
     };
     let replayed = replayed.map_err(replay_error)?;
     if let Some((file, at, bytes)) = &report.torn_tail {
-        tracing::warn!(file, at, bytes, "cut the torn tail of the metadata WAL; nothing of it was acknowledged");
+        tracing::warn!(
+            file,
+            at,
+            bytes,
+            "cut the torn tail of the metadata WAL; nothing of it was acknowledged"
+        );
     }
     let (snapshot, entries) = (replayed.snapshot.index, replayed.entries.len());
-    tracing::info!(dir = config.dir, segments = report.segments, snapshot, entries, "recovered the metadata WAL");
+    tracing::info!(
+        dir = config.dir,
+        segments = report.segments,
+        snapshot,
+        entries,
+        "recovered the metadata WAL"
+    );
     Ok((wal, replayed))
 }
 

@@ -69,7 +69,9 @@ impl<S: StateMachine> Driver<S> {
         let mut results = Vec::new();
         for entry in entries {
             assert_eq!(entry.index, self.applied.0 + 1, "an entry was applied twice or skipped");
-            let result = self.apply_one(&entry).map_err(|reason| QuorumError::Halted { index: entry.index, reason })?;
+            let result = self
+                .apply_one(&entry)
+                .map_err(|reason| QuorumError::Halted { index: entry.index, reason })?;
             self.applied = (entry.index, entry.term);
             if let Some(reply) = self.pending.take(entry.index, entry.term) {
                 results.push((reply, result));
@@ -90,7 +92,9 @@ impl<S: StateMachine> Driver<S> {
             // A new leader's first entry is empty.
             EntryType::EntryNormal if entry.data.is_empty() => Ok(Bytes::new()),
             EntryType::EntryNormal => self.machine.apply(entry.index, &entry.data),
-            _ => Err(Fatal("a change of voters, which this build does not know; start a newer Norn".to_owned())),
+            _ => Err(Fatal(
+                "a change of voters, which this build does not know; start a newer Norn".to_owned(),
+            )),
         }
     }
 
@@ -110,7 +114,10 @@ impl<S: StateMachine> Driver<S> {
         progress.bytes = 0;
         progress.in_progress = true;
         self.written = hard_state.clone();
-        permit.send(Job::Snapshot { snapshot: Snapshot { metadata, state: self.machine.snapshot() }, hard_state });
+        permit.send(Job::Snapshot {
+            snapshot: Snapshot { metadata, state: self.machine.snapshot() },
+            hard_state,
+        });
     }
 }
 

@@ -82,7 +82,10 @@ impl Replay {
     pub fn finish(mut self) -> Result<Replayed, Misfit> {
         let snapshot = &self.state.snapshot;
         if self.marked > snapshot.index {
-            return Err(Misfit { index: self.marked, what: "the snapshot that the WAL goes on from is missing" });
+            return Err(Misfit {
+                index: self.marked,
+                what: "the snapshot that the WAL goes on from is missing",
+            });
         }
         let last = snapshot.index + self.state.entries.len() as u64;
         let hard_state = &mut self.state.hard_state;

@@ -96,8 +96,13 @@ impl raft::Storage for Storage {
         if index == self.base.0 {
             return Ok(self.base.1);
         }
-        let Some(position) = index.checked_sub(self.base.0 + 1) else { return Err(StorageError::Compacted.into()) };
-        self.entries.get(position as usize).map(|entry| entry.term).ok_or_else(|| StorageError::Unavailable.into())
+        let Some(position) = index.checked_sub(self.base.0 + 1) else {
+            return Err(StorageError::Compacted.into());
+        };
+        self.entries
+            .get(position as usize)
+            .map(|entry| entry.term)
+            .ok_or_else(|| StorageError::Unavailable.into())
     }
 
     fn first_index(&self) -> raft::Result<u64> {

@@ -1,13 +1,15 @@
-//! The quorum over a real directory: propose, restart, snapshot, refuse.
+//! The quorum over a directory: propose, restart, snapshot, refuse.
 
 use super::*;
 use norn_env::clock::{self, Duration};
-use std::sync::{Arc as SharedArc, Mutex};
+use norn_env::disk::Open;
+use norn_env::testing::run;
+use std::sync::Mutex;
 
 /// Keeps every command, and answers with its index.
 #[derive(Clone, Default)]
 struct Log {
-    commands: SharedArc<Mutex<Vec<Vec<u8>>>>,
+    commands: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Log {
@@ -45,10 +47,6 @@ impl StateMachine for Log {
     }
 }
 
-fn run(test: impl std::future::Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
-}
-
 fn config() -> QuorumConfig {
     QuorumConfig::new(0)
 }
@@ -71,7 +69,7 @@ async fn open(root: &std::path::Path, config: QuorumConfig) -> (Log, Quorum, Han
 
 #[test]
 fn a_node_leads_by_itself_long_before_an_election_timeout() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let config = QuorumConfig { election_timeout: Duration::from_secs(3600), ..config() };
         let (_, quorum, _task) = open(dir.path(), config).await;
@@ -82,7 +80,7 @@ fn a_node_leads_by_itself_long_before_an_election_timeout() {
 
 #[test]
 fn proposals_are_answered_with_their_result_and_survive_a_crash() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let (log, quorum, task) = open(dir.path(), config()).await;
         led(&quorum).await;
@@ -98,7 +96,9 @@ fn proposals_are_answered_with_their_result_and_survive_a_crash() {
         assert!(indexes.windows(2).all(|pair| pair[0] < pair[1]), "in the order of proposing: {indexes:?}");
         let before = log.commands();
         // As a kill would: nothing is closed.
-        drop((task, quorum));
+        task.abort();
+        assert!(task.await.is_err());
+        drop(quorum);
         let (log, quorum, _task) = open(dir.path(), config()).await;
         led(&quorum).await;
         assert_eq!(log.commands(), before);
@@ -108,7 +108,7 @@ fn proposals_are_answered_with_their_result_and_survive_a_crash() {
 
 #[test]
 fn snapshots_bound_the_wal_and_are_restored() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let small = QuorumConfig {
             snapshot_entries: 20,
@@ -123,8 +123,8 @@ fn snapshots_bound_the_wal_and_are_restored() {
         quorum.close().await;
         drop(quorum);
         assert!(matches!(task.await, Ok(Ok(()))));
-        let names: Vec<_> = std::fs::read_dir(dir.path().join(&small.dir)).unwrap().collect();
-        let names: Vec<_> = names.into_iter().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let entries = Disk::open(dir.path()).unwrap().list(&small.dir).await.unwrap();
+        let names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
         let snapshots = names.iter().filter(|name| name.starts_with("snapshot-")).count();
         assert_eq!(snapshots, 1, "{names:?}");
         assert!(names.len() < 20, "old segments are gone: {names:?}");
@@ -137,13 +137,16 @@ fn snapshots_bound_the_wal_and_are_restored() {
 
 #[test]
 fn a_command_that_is_not_known_halts_the_quorum_by_name_also_after_a_restart() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let (_, quorum, task) = open(dir.path(), config()).await;
         led(&quorum).await;
         assert_eq!(quorum.propose("unknown".into(), soon()).await, Err(ProposeError::Stopped));
         let exit = task.await.unwrap().unwrap_err();
-        assert_eq!(exit.to_string(), "the metadata command at index 2 halts this node: command 99 is not known");
+        assert_eq!(
+            exit.to_string(),
+            "the metadata command at index 2 halts this node: command 99 is not known"
+        );
         let (_, _quorum, task) = open(dir.path(), config()).await;
         assert!(matches!(task.await.unwrap(), Err(QuorumError::Halted { index: 2, .. })));
     });
@@ -151,7 +154,7 @@ fn a_command_that_is_not_known_halts_the_quorum_by_name_also_after_a_restart() {
 
 #[test]
 fn what_cannot_be_taken_is_refused_by_name() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let small = QuorumConfig { proposal_bytes_max: 10, ..config() };
         let (_, quorum, task) = open(dir.path(), small).await;
@@ -168,7 +171,7 @@ fn what_cannot_be_taken_is_refused_by_name() {
 
 #[test]
 fn a_directory_of_another_node_is_refused() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let (_, quorum, task) = open(dir.path(), config()).await;
         quorum.close().await;
@@ -181,7 +184,7 @@ fn a_directory_of_another_node_is_refused() {
 
 #[test]
 fn a_damaged_wal_is_refused_and_left_as_it_is() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let (_, quorum, task) = open(dir.path(), config()).await;
         led(&quorum).await;
@@ -190,13 +193,14 @@ fn a_damaged_wal_is_refused_and_left_as_it_is() {
         }
         quorum.close().await;
         drop(task);
-        let file = dir.path().join("__cluster_metadata").join(format!("{:020}.wal", 1));
-        let mut bytes = std::fs::read(&file).unwrap();
-        bytes[150] ^= 1;
-        std::fs::write(&file, &bytes).unwrap();
         let disk = Disk::open(dir.path()).unwrap();
+        let path = format!("__cluster_metadata/{:020}.wal", 1);
+        let file = disk.open_file(&path, Open::Write).await.unwrap();
+        let length = file.len().await.unwrap();
+        let byte = file.read_at(150, 1).await.unwrap()[0];
+        file.write_at(150, vec![vec![byte ^ 1].into()]).await.unwrap();
         let refused = start(config(), disk, Log::default()).await.err().unwrap().to_string();
         assert!(refused.contains("00000000000000000001.wal is damaged at byte"), "{refused}");
-        assert_eq!(std::fs::read(&file).unwrap(), bytes);
+        assert_eq!(file.len().await.unwrap(), length, "nothing is cut");
     });
 }

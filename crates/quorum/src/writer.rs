@@ -47,7 +47,9 @@ pub(crate) struct Writer {
 impl Writer {
     /// Runs until the driver is gone or the disk fails.
     pub async fn run(mut self) -> Result<(), QuorumError> {
-        while let Some(job) = task::wait(|| "metadata WAL: the driver's next job".to_owned(), self.jobs.recv()).await {
+        while let Some(job) =
+            task::wait(|| "metadata WAL: the driver's next job".to_owned(), self.jobs.recv()).await
+        {
             // A snapshot that was met while gathering goes after what came before it.
             let mut next = Some(job);
             while let Some(job) = next.take() {
@@ -59,7 +61,9 @@ impl Writer {
                     }
                     Job::Snapshot { snapshot, hard_state } => self.snapshot(snapshot, hard_state).await?,
                 };
-                let told = task::wait(|| "metadata WAL: room to tell the driver".to_owned(), self.done.send(done)).await;
+                let told =
+                    task::wait(|| "metadata WAL: room to tell the driver".to_owned(), self.done.send(done))
+                        .await;
                 if told.is_err() {
                     return Ok(());
                 }

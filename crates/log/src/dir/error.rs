@@ -23,7 +23,9 @@ pub enum DirError {
     #[error("the data directory {dir} belongs to cluster {found}, not {expected}; set the log.dirs of this cluster")]
     OtherCluster { dir: String, found: String, expected: String },
     /// The directory of another node.
-    #[error("the data directory {dir} belongs to node.id {found}, not {expected}; check node.id and log.dirs")]
+    #[error(
+        "the data directory {dir} belongs to node.id {found}, not {expected}; check node.id and log.dirs"
+    )]
     OtherNode { dir: String, found: i32, expected: i32 },
     /// A journal file in a layout of a newer Norn.
     #[error("the journal file {file} in {dir} has format version {version}; start a newer Norn")]

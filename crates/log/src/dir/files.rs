@@ -35,7 +35,11 @@ impl Files {
     /// the new one.
     pub async fn replace(&self, name: &str, content: Vec<Bytes>) -> Result<(), DirError> {
         let temporary = format!("{name}.tmp");
-        let file = self.disk.open_file(&temporary, Open::Create).await.map_err(self.error("creating", &temporary))?;
+        let file = self
+            .disk
+            .open_file(&temporary, Open::Create)
+            .await
+            .map_err(self.error("creating", &temporary))?;
         file.truncate(0).await.map_err(self.error("truncating", &temporary))?;
         file.write_at(0, content).await.map_err(self.error("writing", &temporary))?;
         file.sync_data().await.map_err(self.error("syncing", &temporary))?;
@@ -55,7 +59,8 @@ pub(super) fn base64_url(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let group =
+            chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for n in 0..=chunk.len() {
             out.push(char::from(ALPHABET[(group >> (18 - 6 * n) & 63) as usize]));
         }

@@ -39,9 +39,11 @@ impl Meta {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (key, value) = line.split_once('=').ok_or((last, format!("expected key=value, found {line:?}")))?;
+            let (key, value) =
+                line.split_once('=').ok_or((last, format!("expected key=value, found {line:?}")))?;
             let (key, value) = (key.trim(), value.trim());
-            let number = || value.parse().map_err(|_| (last, format!("{key} must be a number, found {value:?}")));
+            let number =
+                || value.parse().map_err(|_| (last, format!("{key} must be a number, found {value:?}")));
             match key {
                 "cluster.id" => cluster_id = Some(value.to_owned()),
                 "directory.id" => directory_id = Some(value.to_owned()),
@@ -51,7 +53,8 @@ impl Meta {
             }
         }
         let missing = |key: &str| (last, format!("{key} is missing"));
-        let positive = |version: i32| u32::try_from(version).map_err(|_| (last, "a negative version".to_owned()));
+        let positive =
+            |version: i32| u32::try_from(version).map_err(|_| (last, "a negative version".to_owned()));
         Ok(Meta {
             format_version: positive(format_version.ok_or_else(|| missing("norn.format.version"))?)?,
             cluster_id: cluster_id.ok_or_else(|| missing("cluster.id"))?,

@@ -29,7 +29,7 @@ use self::points::Points;
 use self::rounds::queue::{self, Item, Queue, Submit};
 use self::rounds::RoundsTask;
 use crate::rounds::{LogKey, RoundsHandle, SyncError};
-use norn_env::disk::{Disk, DirLock};
+use norn_env::disk::{DirLock, Disk};
 use norn_env::task::{self, Handle, Shutdown, ShutdownTrigger};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -96,7 +96,12 @@ impl LogDir {
             None => {
                 let (played, journal) = journal::recovery::play(&files).await?;
                 for (file, at) in &journal.damage {
-                    tracing::error!(dir = files.dir(), file, at, "the journal is damaged; logs check what they have");
+                    tracing::error!(
+                        dir = files.dir(),
+                        file,
+                        at,
+                        "the journal is damaged; logs check what they have"
+                    );
                 }
                 report.journal_frames = journal.frames;
                 report.bytes_played = journal.bytes_written;
@@ -161,7 +166,9 @@ impl LogDir {
     async fn forget(&self, log: LogKey) -> Result<(), SyncError> {
         let (reply, answer) = oneshot::channel();
         self.queue.push(log, Item::Delete(reply));
-        task::wait(|| "sync rounds: a log's removal".to_owned(), answer).await.unwrap_or_else(|_| Err(queue::ended()))
+        task::wait(|| "sync rounds: a log's removal".to_owned(), answer)
+            .await
+            .unwrap_or_else(|_| Err(queue::ended()))
     }
 
     /// Makes everything durable that was handed over, leaves the mark of a clean shutdown, frees the lock.

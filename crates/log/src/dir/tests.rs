@@ -1,18 +1,14 @@
-//! A data directory on a real disk: rounds, the journal, crashes, refusals. A loss of power is played by
-//! taking back what no fdatasync of a segment covered.
+//! A data directory on a disk: rounds, the journal, kills, refusals. Losses of power are the simulator's.
 
 use super::*;
 use crate::rounds::{DirtyRange, FileNote, SyncRequest, SyncTicket};
 use bytes::Bytes;
 use norn_env::disk::{File, Open};
+use norn_env::testing::run;
 use norn_protocol::types::Offset;
 use std::path::Path;
 
 const SEGMENT: Offset = Offset(0);
-
-fn run(test: impl std::future::Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
-}
 
 fn config() -> DirConfig {
     DirConfig { node_id: 1, cluster_id: None, journal: JournalConfig { files: 3, file_bytes: 64 << 10 } }
@@ -79,8 +75,14 @@ impl Writer {
     }
 }
 
-fn segment(root: &Path, name: &str) -> std::path::PathBuf {
-    root.join(name).join(format!("{:020}.log", SEGMENT.0))
+async fn segment(root: &Path, name: &str) -> File {
+    let path = format!("{name}/{:020}.log", SEGMENT.0);
+    Disk::open(root).unwrap().open_file(&path, Open::Write).await.unwrap()
+}
+
+async fn content(root: &Path, name: &str) -> Bytes {
+    let file = segment(root, name).await;
+    file.read_at(0, file.len().await.unwrap() as usize).await.unwrap()
 }
 
 /// Appends to many logs at once until the journal takes them; gives what each holds.
@@ -111,64 +113,42 @@ async fn fill(dir: &LogDir, logs: usize, rounds: usize) -> Vec<(String, Vec<u8>)
 }
 
 #[test]
-fn many_small_ranges_survive_a_loss_of_all_that_was_not_synced() {
-    run(async {
-        let root = tempfile::tempdir().unwrap();
-        let (dir, task) = open(root.path()).await;
-        let logs = fill(&dir, 8, 40).await;
-        crash(dir, task).await;
-        // The first round was synced in place, as the journal had no file yet; the others were copied.
-        for (n, (name, _)) in logs.iter().enumerate() {
-            let file = std::fs::OpenOptions::new().write(true).open(segment(root.path(), name)).unwrap();
-            file.set_len(100 + n as u64).unwrap();
-        }
-        let (dir, _task) = open(root.path()).await;
-        assert!(dir.report().journal_frames > 0 && !dir.report().clean, "{:?}", dir.report());
-        for (name, content) in &logs {
-            assert_eq!(&std::fs::read(segment(root.path(), name)).unwrap(), content, "{name}");
-            let end = dir.recovery_point(name).unwrap().end;
-            assert_eq!(end, Offset(content.len() as i64));
-        }
-    });
-}
-
-#[test]
 fn the_ring_goes_round_and_nothing_is_ever_only_in_a_file_that_is_used_again() {
-    run(async {
+    run(|| async {
         let root = tempfile::tempdir().unwrap();
         let (dir, task) = open(root.path()).await;
         // 8 logs x 100 bytes x 800 rounds are several laps of 192 KiB.
         let logs = fill(&dir, 8, 800).await;
         crash(dir, task).await;
         let (dir, _task) = open(root.path()).await;
-        for (name, content) in &logs {
-            assert_eq!(&std::fs::read(segment(root.path(), name)).unwrap(), content, "{name}");
-            assert_eq!(dir.recovery_point(name).unwrap().end, Offset(content.len() as i64));
+        for (name, written) in &logs {
+            assert!(content(root.path(), name).await == written, "{name}");
+            assert_eq!(dir.recovery_point(name).unwrap().end, Offset(written.len() as i64));
         }
     });
 }
 
 #[test]
 fn a_range_that_was_cut_off_and_written_anew_is_not_played_over() {
-    run(async {
+    run(|| async {
         let root = tempfile::tempdir().unwrap();
         let (dir, task) = open(root.path()).await;
         fill(&dir, 4, 10).await;
         let mut writer = Writer::open(&dir, "t-0").await;
         writer.cut(50).await;
         writer.append(b"newer").await.await.unwrap();
-        let expected = std::fs::read(segment(root.path(), "t-0")).unwrap();
+        let expected = content(root.path(), "t-0").await;
         crash(dir, task).await;
         let (dir, _task) = open(root.path()).await;
         assert!(dir.report().bytes_played > 0);
-        assert_eq!(std::fs::read(segment(root.path(), "t-0")).unwrap(), expected);
+        assert_eq!(content(root.path(), "t-0").await, expected);
         assert_eq!(expected.len(), 55);
     });
 }
 
 #[test]
 fn a_log_that_was_removed_leaves_nothing_to_one_of_its_name() {
-    run(async {
+    run(|| async {
         let root = tempfile::tempdir().unwrap();
         let (dir, task) = open(root.path()).await;
         fill(&dir, 4, 10).await;
@@ -179,14 +159,14 @@ fn a_log_that_was_removed_leaves_nothing_to_one_of_its_name() {
         writer.append(b"new").await.await.unwrap();
         crash(dir, task).await;
         let (dir, _task) = open(root.path()).await;
-        assert_eq!(std::fs::read(segment(root.path(), "t-0")).unwrap(), b"new");
+        assert_eq!(content(root.path(), "t-0").await, b"new".as_ref());
         assert!(dir.recovery_point("t-0").is_none_or(|point| point.end <= Offset(3)));
     });
 }
 
 #[test]
 fn the_mark_of_a_clean_shutdown_is_used_once_and_then_gone() {
-    run(async {
+    run(|| async {
         let root = tempfile::tempdir().unwrap();
         let (dir, task) = open(root.path()).await;
         fill(&dir, 4, 10).await;
@@ -203,7 +183,7 @@ fn the_mark_of_a_clean_shutdown_is_used_once_and_then_gone() {
 
 #[test]
 fn a_second_process_another_cluster_and_another_node_are_refused_with_what_to_do() {
-    run(async {
+    run(|| async {
         let root = tempfile::tempdir().unwrap();
         let (dir, task) = open(root.path()).await;
         let again = LogDir::open(Disk::open(root.path()).unwrap(), config()).await.err().unwrap().to_string();
@@ -217,9 +197,11 @@ fn a_second_process_another_cluster_and_another_node_are_refused_with_what_to_do
         let other = DirConfig { node_id: 2, ..config() };
         let refused = LogDir::open(Disk::open(root.path()).unwrap(), other).await.err().unwrap();
         assert!(matches!(refused, DirError::OtherNode { found: 1, expected: 2, .. }));
-        let path = root.path().join("meta.properties");
-        let newer = std::fs::read_to_string(&path).unwrap().replace("format.version=1", "format.version=2");
-        std::fs::write(&path, newer).unwrap();
+        let files = Files { disk: Disk::open(root.path()).unwrap() };
+        let newer =
+            String::from_utf8(files.read("meta.properties").await.unwrap().unwrap().to_vec()).unwrap();
+        let newer = newer.replace("format.version=1", "format.version=2");
+        files.replace("meta.properties", vec![newer.into()]).await.unwrap();
         let refused = LogDir::open(Disk::open(root.path()).unwrap(), config()).await.err().unwrap();
         assert!(matches!(refused, DirError::NewerFormat { found: 2, known: 1, .. }));
         assert_eq!(directory_id.len(), 22);
@@ -228,7 +210,7 @@ fn a_second_process_another_cluster_and_another_node_are_refused_with_what_to_do
 
 #[test]
 fn tickets_fail_when_the_directory_is_gone_and_none_waits_for_ever() {
-    run(async {
+    run(|| async {
         let root = tempfile::tempdir().unwrap();
         let (dir, task) = open(root.path()).await;
         let mut writer = Writer::open(&dir, "t-0").await;

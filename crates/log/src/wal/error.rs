@@ -12,7 +12,9 @@ pub enum WalError {
     #[error("the WAL file {file} is damaged at byte {at}, below what was durable ({what}); restore it from a copy")]
     Corrupt { file: String, at: u64, what: &'static str },
     /// Written by a newer Norn.
-    #[error("the WAL file {file} has format version {version}, newer than this build reads; start a newer Norn")]
+    #[error(
+        "the WAL file {file} has format version {version}, newer than this build reads; start a newer Norn"
+    )]
     Newer { file: String, version: u8 },
     /// An earlier write or sync failed; it is never tried again as if nothing had happened.
     #[error("the WAL stopped at an earlier failed write or sync")]
@@ -20,7 +22,10 @@ pub enum WalError {
 }
 
 impl WalError {
-    pub(super) fn disk(operation: &'static str, file: impl Into<String>) -> impl FnOnce(io::Error) -> WalError {
+    pub(super) fn disk(
+        operation: &'static str,
+        file: impl Into<String>,
+    ) -> impl FnOnce(io::Error) -> WalError {
         let file = file.into();
         move |source| WalError::Disk { operation, file, source }
     }

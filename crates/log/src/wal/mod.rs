@@ -89,10 +89,11 @@ impl Wal {
             let file = disk.open_file(&path, Open::Write).await.map_err(WalError::disk("opening", &path))?;
             let length = file.len().await.map_err(WalError::disk("reading", &path))?;
             let bytes = file.read_at(0, length as usize).await.map_err(WalError::disk("reading", &path))?;
-            let recovered = segment::recover(first_sequence, &bytes, last).map_err(|damage| match damage {
-                segment::Damage::Corrupt { at, what } => corrupt(at, what),
-                segment::Damage::Newer { version } => WalError::Newer { file: path.clone(), version },
-            })?;
+            let recovered =
+                segment::recover(first_sequence, &bytes, last).map_err(|damage| match damage {
+                    segment::Damage::Corrupt { at, what } => corrupt(at, what),
+                    segment::Damage::Newer { version } => WalError::Newer { file: path.clone(), version },
+                })?;
             if let Some(torn) = recovered.torn {
                 norn_env::sometimes!("wal-torn-tail-cut");
                 report.torn_tail = Some((path.clone(), recovered.end, torn));
@@ -112,7 +113,16 @@ impl Wal {
             (Some(active), Some(file)) => (active, file),
             _ => create_segment(&disk, dir, next_sequence).await?,
         };
-        let wal = Wal { disk, dir: dir.to_owned(), config, sealed: found, active, file, next_sequence, stopped: false };
+        let wal = Wal {
+            disk,
+            dir: dir.to_owned(),
+            config,
+            sealed: found,
+            active,
+            file,
+            next_sequence,
+            stopped: false,
+        };
         Ok((wal, report))
     }
 

@@ -19,7 +19,8 @@ fn segment_bytes(first_sequence: u64, batches: &[Vec<Record>]) -> Vec<u8> {
 }
 
 fn batches() -> impl Strategy<Value = Vec<Vec<Record>>> {
-    let record = (1..50u64, prop::collection::vec(any::<u8>(), 0..30)).prop_map(|(index, bytes)| record(index, &bytes));
+    let record = (1..50u64, prop::collection::vec(any::<u8>(), 0..30))
+        .prop_map(|(index, bytes)| record(index, &bytes));
     prop::collection::vec(prop::collection::vec(record, 1..4), 1..8)
 }
 

@@ -24,7 +24,10 @@ const LOG_DELETED: u8 = 7;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::dir) enum JournalFrame {
     /// Frames before `live_from` are done with: their ranges are durable in the segments.
-    Checkpoint { live_from: u64, points: Points },
+    Checkpoint {
+        live_from: u64,
+        points: Points,
+    },
     Round(Vec<Entry>),
 }
 
@@ -38,7 +41,11 @@ pub(in crate::dir) struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::dir) enum What {
     /// These bytes stand at `position` of the segment.
-    Range { segment: Offset, position: u64, bytes: Vec<Bytes> },
+    Range {
+        segment: Offset,
+        position: u64,
+        bytes: Vec<Bytes>,
+    },
     /// The log is durable up to here: by the ranges of this round, or synced in place.
     Durable(RecoveryPoint),
     File(FileNote),
@@ -72,7 +79,9 @@ pub(in crate::dir) fn encode_round(entries: &[Entry]) -> Vec<Bytes> {
                 pieces.extend(bytes.iter().cloned());
             }
             What::Durable(point) => put_point(&mut list, point),
-            What::File(FileNote::Created { segment } | FileNote::Deleted { segment }) => list.put_i64_le(segment.0),
+            What::File(FileNote::Created { segment } | FileNote::Deleted { segment }) => {
+                list.put_i64_le(segment.0)
+            }
             What::File(
                 FileNote::Truncating { segment, len, end } | FileNote::Truncated { segment, len, end },
             ) => put_point(&mut list, &RecoveryPoint { segment: *segment, position: *len, end: *end }),

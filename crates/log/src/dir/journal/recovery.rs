@@ -8,6 +8,7 @@ use crate::dir::error::DirError;
 use crate::dir::files::Files;
 use crate::dir::points::Points;
 use crate::frames::{self, Tail};
+use crate::segment;
 use bytes::Bytes;
 use norn_env::disk::{File, Open};
 
@@ -84,7 +85,7 @@ async fn play_file(
     plays: &[Play],
     report: &mut JournalReport,
 ) -> Result<(), DirError> {
-    let path = format!("{log}/{:020}.log", base.0);
+    let path = segment::path(log, *base, segment::LOG_SUFFIX);
     // Created and directory-synced before any range of it was journaled: missing means removed.
     if !files.disk.exists(&path).await.map_err(files.error("looking up", &path))? {
         return Ok(());
@@ -145,7 +146,10 @@ async fn open_files(files: &Files, config: JournalConfig) -> Result<Vec<Option<F
     }
     let mut removed = false;
     for entry in disk.list(DIR).await.map_err(files.error("listing", DIR))? {
-        let slot = found.iter_mut().enumerate().find(|(index, _)| path(*index).ends_with(&format!("/{}", entry.name)));
+        let slot = found
+            .iter_mut()
+            .enumerate()
+            .find(|(index, _)| path(*index).ends_with(&format!("/{}", entry.name)));
         if slot.is_some() && entry.len == config.file_bytes {
             continue;
         }

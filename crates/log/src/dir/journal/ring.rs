@@ -121,7 +121,15 @@ impl Ring {
                 buffers.extend(pieces);
                 let (file, position) = (active.file.clone()?, active.position);
                 let sequence = self.next_sequence;
-                return Some(PlannedWrite { file, position, buffers, index, len, sequence, checkpoint: None });
+                return Some(PlannedWrite {
+                    file,
+                    position,
+                    buffers,
+                    index,
+                    len,
+                    sequence,
+                    checkpoint: None,
+                });
             }
         }
         self.plan_rotation(Some(pieces), points)
@@ -136,7 +144,8 @@ impl Ring {
         }
         let file = next.file.clone()?;
         let sequence = self.next_sequence;
-        let others = self.files.iter().enumerate().filter(|(other, file)| *other != index && !file.dirty.is_empty());
+        let others =
+            self.files.iter().enumerate().filter(|(other, file)| *other != index && !file.dirty.is_empty());
         let live_from = others.map(|(_, file)| file.first_sequence).min().unwrap_or(sequence);
         let checkpoint = [entry::encode_checkpoint(live_from, points, (self.file_bytes / 2) as usize)];
         let mut buffers = vec![frames::header(sequence, &checkpoint)];
@@ -148,8 +157,15 @@ impl Ring {
         let len: u64 = buffers.iter().map(|piece| piece.len() as u64).sum();
         let last = sequence + u64::from(round.is_some());
         let checkpoint = Some((sequence, live_from));
-        (len <= self.file_bytes)
-            .then_some(PlannedWrite { file, position: 0, buffers, index, len, sequence: last, checkpoint })
+        (len <= self.file_bytes).then_some(PlannedWrite {
+            file,
+            position: 0,
+            buffers,
+            index,
+            len,
+            sequence: last,
+            checkpoint,
+        })
     }
 
     /// The write is durable. `entries` are those of its round, `files` the segments of their ranges.
@@ -214,7 +230,8 @@ impl Ring {
         if self.files[next].file.is_none() && (wanted || filling) {
             return Some(Chore::Prepare(next));
         }
-        let mut sealed: Vec<usize> = (0..self.files.len()).filter(|index| Some(*index) != self.active).collect();
+        let mut sealed: Vec<usize> =
+            (0..self.files.len()).filter(|index| Some(*index) != self.active).collect();
         sealed.sort_by_key(|index| self.files[*index].first_sequence);
         sealed.into_iter().find_map(|index| {
             let RingFile { dirty, first_sequence, .. } = &self.files[index];
@@ -226,6 +243,8 @@ impl Ring {
     /// All segments that are not synced since their ranges were copied.
     pub fn dirty(&self) -> BTreeMap<SegmentKey, File> {
         let all = self.files.iter().flat_map(|file| &file.dirty);
-        all.filter(|(key, _)| !self.unsyncable.contains(*key)).map(|(key, file)| (key.clone(), file.clone())).collect()
+        all.filter(|(key, _)| !self.unsyncable.contains(*key))
+            .map(|(key, file)| (key.clone(), file.clone()))
+            .collect()
     }
 }

@@ -45,7 +45,8 @@ pub(super) struct Batch {
 
 impl Batch {
     pub fn new(log: Arc<str>, items: Vec<Item>) -> Batch {
-        let mut batch = Batch { log, steps: Vec::new(), replies: Vec::new(), parts: 0, opened: false, deletes: false };
+        let mut batch =
+            Batch { log, steps: Vec::new(), replies: Vec::new(), parts: 0, opened: false, deletes: false };
         for item in items {
             match item {
                 Item::Sync(request, reply) => {

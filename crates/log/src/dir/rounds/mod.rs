@@ -19,8 +19,8 @@ use self::plan::Load;
 use self::queue::Queue;
 use super::journal::entry::{encode_round, Entry, What};
 use super::journal::recovery;
-use super::marker::CleanShutdown;
 use super::journal::ring::{Chore, PlannedWrite, Ring, SegmentKey};
+use super::marker::CleanShutdown;
 use super::points::Points;
 use super::JournalConfig;
 use crate::rounds::{FileNote, LogKey, SyncError};
@@ -188,7 +188,8 @@ impl RoundsTask {
                 () = closing.signaled(), if !closed => Event::Closing,
             }
         };
-        let event = task::wait(|| format!("sync rounds: {syncs} syncs, journal write: {copying}"), event).await;
+        let event =
+            task::wait(|| format!("sync rounds: {syncs} syncs, journal write: {copying}"), event).await;
         match event {
             Event::Copied(_) => self.copy = None,
             Event::Chore(_) => self.chore = None,
@@ -260,7 +261,11 @@ impl RoundsTask {
 
     /// Starts the journal's write, if the journal is free and has something to take. Gives the segments
     /// whose ranges it takes; batches that it concerns have one part more.
-    fn begin_copy(&mut self, ready: &mut BTreeMap<LogKey, Batch>, noted: &BTreeSet<LogKey>) -> BTreeSet<SegmentKey> {
+    fn begin_copy(
+        &mut self,
+        ready: &mut BTreeMap<LogKey, Batch>,
+        noted: &BTreeSet<LogKey>,
+    ) -> BTreeSet<SegmentKey> {
         if self.copy.is_some() {
             return BTreeSet::new();
         }
@@ -315,7 +320,9 @@ impl RoundsTask {
             true => {
                 self.postponed.insert(log, batch);
             }
-            false => batch.fail(&SyncError::new("the journal has no room, as syncs of segments in it failed")),
+            false => {
+                batch.fail(&SyncError::new("the journal has no room, as syncs of segments in it failed"))
+            }
         }
     }
 
@@ -329,7 +336,9 @@ impl RoundsTask {
     }
 
     fn next_chore(&self) -> Option<Chore> {
-        self.ring.chore(self.journal_wanted).filter(|chore| !(self.unprepared && matches!(chore, Chore::Prepare(_))))
+        self.ring
+            .chore(self.journal_wanted)
+            .filter(|chore| !(self.unprepared && matches!(chore, Chore::Prepare(_))))
     }
 
     fn begin_chore(&mut self) {

@@ -23,7 +23,8 @@ pub(super) fn copies(loads: &[Load], bytes_max: u64) -> Vec<bool> {
     let mut copies: Vec<bool> = loads
         .iter()
         .map(|load| {
-            let copy = load.copyable && load.bytes <= JOURNAL_FILE_BYTES_MAX && total + load.bytes <= bytes_max;
+            let copy =
+                load.copyable && load.bytes <= JOURNAL_FILE_BYTES_MAX && total + load.bytes <= bytes_max;
             total += if copy { load.bytes } else { 0 };
             copy
         })
