@@ -1,3 +1,18 @@
 //! What a Norn node does: joins log, quorum and the deciding cores to a broker that Kafka clients use.
+//!
+//! `server` takes connections in, `api` has a file for each request, `partition` and `coordinator` own the state that
+//! requests are about, `controller` is the way to the cluster's metadata, and `lifecycle` starts and ends them in order.
 
+mod api;
 pub mod config;
+mod controller;
+mod coordinator;
+mod layers;
+mod lifecycle;
+mod metrics;
+mod partition;
+mod producer_ids;
+mod server;
+
+pub use lifecycle::{start, Broker, BrokerError};
+pub use metrics::Metrics;

@@ -10,7 +10,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -77,13 +77,27 @@ impl SyncError {
     }
 }
 
+/// A future that only its owner polls. The mutex is never locked: it makes the owner `Sync`, so that a log that keeps
+/// tickets can be borrowed across an await.
+struct Unshared<T>(Mutex<BoxFuture<'static, T>>);
+
+impl<T> Unshared<T> {
+    fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Unshared(Mutex::new(future.boxed()))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll(cx)
+    }
+}
+
 /// Resolves with the durable end that a request gives. Dropping it does not withdraw the request.
 #[must_use = "nothing is known to be durable before the ticket resolves"]
-pub struct SyncTicket(BoxFuture<'static, Result<Offset, SyncError>>);
+pub struct SyncTicket(Unshared<Result<Offset, SyncError>>);
 
 impl SyncTicket {
     pub fn new(done: impl Future<Output = Result<Offset, SyncError>> + Send + 'static) -> SyncTicket {
-        SyncTicket(done.boxed())
+        SyncTicket(Unshared::new(done))
     }
 }
 
@@ -91,17 +105,17 @@ impl Future for SyncTicket {
     type Output = Result<Offset, SyncError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        self.0.poll(cx)
     }
 }
 
 /// Resolves when a note is durable.
 #[must_use = "the order of a note and later writes is only kept by waiting for it"]
-pub struct NoteTicket(BoxFuture<'static, Result<(), SyncError>>);
+pub struct NoteTicket(Unshared<Result<(), SyncError>>);
 
 impl NoteTicket {
     pub fn new(done: impl Future<Output = Result<(), SyncError>> + Send + 'static) -> NoteTicket {
-        NoteTicket(done.boxed())
+        NoteTicket(Unshared::new(done))
     }
 }
 
@@ -109,7 +123,7 @@ impl Future for NoteTicket {
     type Output = Result<(), SyncError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        self.0.poll(cx)
     }
 }
 

@@ -22,3 +22,6 @@ mod wire;
 pub use kafka_protocol::messages::{self, ApiKey};
 pub use kafka_protocol::protocol::StrBytes;
 pub use kafka_protocol::ResponseError as ErrorCode;
+pub use types::{
+    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TopicId,
+};

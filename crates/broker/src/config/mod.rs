@@ -22,7 +22,7 @@ pub use error::{ConfigError, Warning};
 pub use layers::{Stated, Values};
 pub use listener::{Endpoint, Listener};
 pub use source::{env_of_property, property_of_env, Layer, Source};
-pub use table::{setting, settings};
+pub use table::{setting, settings, BROKER_CONFIGS};
 pub use typed::{Config, Groups, Network, Offsets, Producers, Storage, Topics};
 
 #[cfg(test)]

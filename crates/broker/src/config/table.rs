@@ -3,7 +3,7 @@
 //! `lacking`.
 
 use norn_core::metadata::ConfigType::{Boolean, Int, List, Long, Short, String};
-use norn_core::metadata::{Allowed, ConfigDef, ConfigType, Synonym, UpdateMode};
+use norn_core::metadata::{Allowed, ConfigDef, ConfigTable, ConfigType, Synonym, UpdateMode};
 
 /// Names of the listeners' protocols that a map gives when it is not stated.
 pub(super) const DEFAULT_PROTOCOL_MAP: &str =
@@ -470,12 +470,59 @@ const PRODUCERS: [ConfigDef; 2] = [
     ),
 ];
 
-const ROOMS: [&[ConfigDef]; 9] =
-    [&NODE, &LISTENERS, &NETWORK, &TOPICS, &STORAGE, &LOG, &GROUPS, &OFFSETS, &PRODUCERS];
+/// For tests and simulation, which want to see in seconds what takes days.
+const INTERNAL: [ConfigDef; 2] = [
+    stated(
+        "internal.journal.file.bytes",
+        Long,
+        "16777216",
+        Allowed::Between(4096, 1 << 30),
+        "Length of each file of a data directory's journal.",
+    )
+    .hidden(),
+    stated(
+        "internal.metadata.snapshot.entries",
+        Long,
+        "50000",
+        Allowed::AtLeast(1),
+        "Metadata commands after which a snapshot is taken.",
+    )
+    .hidden(),
+];
+
+const ROOMS: [&[ConfigDef]; 10] =
+    [&NODE, &LISTENERS, &NETWORK, &TOPICS, &STORAGE, &LOG, &GROUPS, &OFFSETS, &PRODUCERS, &INTERNAL];
+
+const COUNT: usize = {
+    let (mut count, mut room) = (0, 0);
+    while room < ROOMS.len() {
+        count += ROOMS[room].len();
+        room += 1;
+    }
+    count
+};
+
+static ALL: [ConfigDef; COUNT] = {
+    let mut all = [NODE[0]; COUNT];
+    let (mut at, mut room) = (0, 0);
+    while room < ROOMS.len() {
+        let mut def = 0;
+        while def < ROOMS[room].len() {
+            all[at] = ROOMS[room][def];
+            at += 1;
+            def += 1;
+        }
+        room += 1;
+    }
+    all
+};
+
+/// Every setting that Norn honours, as the table that requests to change them go by.
+pub const BROKER_CONFIGS: ConfigTable = ConfigTable { what: "broker", defs: &ALL };
 
 /// Every setting that Norn honours.
 pub fn settings() -> impl Iterator<Item = &'static ConfigDef> {
-    ROOMS.iter().flat_map(|room| room.iter())
+    ALL.iter()
 }
 
 /// The setting called `name`.

@@ -66,6 +66,10 @@ pub struct Storage {
     pub flush_mode: FlushMode,
     pub retention_check_interval: Duration,
     pub segment_delete_delay: Duration,
+    /// Of each file of a data directory's journal.
+    pub journal_file_bytes: u64,
+    /// Metadata commands after which a snapshot is taken.
+    pub metadata_snapshot_entries: u64,
 }
 
 /// Bounds of consumer groups.
@@ -168,6 +172,8 @@ impl Config {
                 },
                 retention_check_interval: v.millis("log.retention.check.interval.ms"),
                 segment_delete_delay: v.millis("log.segment.delete.delay.ms"),
+                journal_file_bytes: v.number("internal.journal.file.bytes") as u64,
+                metadata_snapshot_entries: v.number("internal.metadata.snapshot.entries") as u64,
             },
             groups: Groups {
                 initial_rebalance_delay: v.millis("group.initial.rebalance.delay.ms"),

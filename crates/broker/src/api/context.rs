@@ -1,0 +1,57 @@
+//! What every handler may reach: published state and handles of the owners. No handler owns any of it.
+
+use std::sync::Arc;
+
+use norn_env::task;
+use norn_protocol::types::NodeId;
+use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    config::Config, controller::Controller, coordinator::Coordinators, layers::BrokerLayers,
+    metrics::Metrics, partition::PartitionTable, producer_ids::ProducerIds,
+};
+
+pub(crate) struct Context {
+    pub config: Arc<Config>,
+    pub node: NodeId,
+    pub cluster_id: String,
+    /// Image, proposals and the controller's decisions.
+    pub controller: Controller,
+    /// The partitions that this broker has open.
+    pub partitions: watch::Receiver<Arc<PartitionTable>>,
+    pub coordinators: Coordinators,
+    pub producer_ids: ProducerIds,
+    /// The layers of settings that hold here.
+    pub layers: Arc<BrokerLayers>,
+    pub metrics: Arc<Metrics>,
+    pub request_memory: RequestMemory,
+}
+
+impl Context {
+    /// The partitions that are open now.
+    pub fn partitions(&self) -> Arc<PartitionTable> {
+        self.partitions.borrow().clone()
+    }
+}
+
+/// Bounds the bytes of requests that were read and not yet answered, over all connections (`queued.max.request.bytes`).
+/// A request larger than the whole bound takes all of it.
+pub(crate) struct RequestMemory {
+    bytes: Arc<Semaphore>,
+    total: u32,
+}
+
+impl RequestMemory {
+    pub fn new(total: u32) -> Self {
+        RequestMemory { bytes: Arc::new(Semaphore::new(total as usize)), total }
+    }
+
+    /// Waits until `len` bytes are free. Dropping the permit frees them.
+    pub async fn take(&self, len: usize) -> OwnedSemaphorePermit {
+        let want = u32::try_from(len).unwrap_or(u32::MAX).clamp(1, self.total);
+        let acquired = self.bytes.clone().acquire_many_owned(want);
+        task::wait(|| format!("{want} bytes of queued.max.request.bytes"), acquired)
+            .await
+            .expect("the semaphore is never closed")
+    }
+}

@@ -1,0 +1,54 @@
+//! CreatePartitions (key 37).
+
+use kafka_protocol::messages::{
+    create_partitions_request::CreatePartitionsTopic, create_partitions_response::CreatePartitionsTopicResult,
+    CreatePartitionsRequest, CreatePartitionsResponse,
+};
+use norn_core::metadata::controller::{create_partitions, CreatePartitions, Placement};
+use norn_env::clock::Instant;
+use norn_protocol::{types::NodeId, ErrorCode};
+
+use super::{
+    group::wire,
+    topics::{wait_until_open, Failure},
+    Call, Context, Session,
+};
+use crate::server::Reply;
+
+pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
+    let request: CreatePartitionsRequest = match call.decode() {
+        Ok(request) => request,
+        Err(close) => return close,
+    };
+    let deadline = call.deadline(request.timeout_ms);
+    let mut results = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let grown = grow(&call.ctx, topic, request.validate_only, deadline).await;
+        let answer = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
+        results.push(match grown {
+            Ok(()) => answer,
+            Err(failure) => answer.with_error_code(failure.code.code()).with_error_message(Some(wire(&failure.message))),
+        });
+    }
+    call.ready(&CreatePartitionsResponse::default().with_results(results))
+}
+
+async fn grow(ctx: &Context, topic: &CreatePartitionsTopic, validate_only: bool, deadline: Instant) -> Result<(), Failure> {
+    let name = topic.name.as_str();
+    let assignments: Option<Vec<Vec<NodeId>>> = topic
+        .assignments
+        .as_ref()
+        .map(|all| all.iter().map(|a| a.broker_ids.iter().map(|id| NodeId(id.0)).collect()).collect());
+    let image = ctx.controller.image();
+    if image.topic_by_name(name).is_none() {
+        let message = "This server does not host this topic-partition.".to_owned();
+        return Err(Failure { code: ErrorCode::UnknownTopicOrPartition, message });
+    }
+    let asked = CreatePartitions { name, total: topic.count, assignments: assignments.as_deref() };
+    let command = create_partitions(&image, &mut Placement::of(&image), &asked)?;
+    if !validate_only {
+        ctx.controller.change(command, deadline).await?;
+        wait_until_open(ctx, name, deadline).await;
+    }
+    Ok(())
+}

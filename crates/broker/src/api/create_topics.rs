@@ -1,0 +1,126 @@
+//! CreateTopics (key 19). All topics of a request are decided on one image and proposed together.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use kafka_protocol::messages::{
+    create_topics_request::CreatableTopic,
+    create_topics_response::{CreatableTopicConfigs, CreatableTopicResult},
+    CreateTopicsRequest, CreateTopicsResponse,
+};
+use norn_core::metadata::{
+    controller::{CreateTopic, Placement},
+    Command, ConfigMap, Image, TOPIC_CONFIGS,
+};
+use norn_protocol::{
+    types::{NodeId, PartitionIndex, TopicId},
+    ErrorCode,
+};
+
+use super::{
+    group::wire,
+    topics::{decide, wait_until_open, Failure},
+    Call, Context, Session,
+};
+use crate::server::Reply;
+
+pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
+    let request: CreateTopicsRequest = match call.decode() {
+        Ok(request) => request,
+        Err(close) => return close,
+    };
+    let ctx = &call.ctx;
+    let deadline = call.deadline(request.timeout_ms);
+    let image = ctx.controller.image();
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for topic in &request.topics {
+        *times.entry(topic.name.as_str()).or_default() += 1;
+    }
+    let mut placement = Placement::of(&image);
+    let decided: Vec<Result<(TopicId, Command), Failure>> = request
+        .topics
+        .iter()
+        .map(|topic| {
+            if times.get(topic.name.as_str()) > Some(&1) {
+                let message = format!("Create topics request from client contains multiple entries for {}", topic.name.as_str());
+                return Err(Failure { code: ErrorCode::InvalidRequest, message });
+            }
+            decide_one(ctx, &image, &mut placement, topic)
+        })
+        .collect();
+    let changes = decided.into_iter().map(|decided| async {
+        let (id, command) = decided?;
+        if !request.validate_only {
+            ctx.controller.change(command.clone(), deadline).await?;
+        }
+        Ok::<_, Failure>((id, command))
+    });
+    let results: Vec<Result<(TopicId, Command), Failure>> = join_all(changes).await;
+    if !request.validate_only {
+        for (topic, result) in request.topics.iter().zip(&results) {
+            if result.is_ok() {
+                wait_until_open(ctx, topic.name.as_str(), deadline).await;
+            }
+        }
+    }
+    let answers = request.topics.iter().zip(results).map(|(topic, result)| {
+        let answer = CreatableTopicResult::default().with_name(topic.name.clone());
+        match result {
+            Ok((id, command)) => created(ctx, &image, answer, id, &command),
+            Err(failure) => answer
+                .with_error_code(failure.code.code())
+                .with_error_message(Some(wire(&failure.message)))
+                .with_num_partitions(-1)
+                .with_replication_factor(-1)
+                .with_configs(None),
+        }
+    });
+    call.ready(&CreateTopicsResponse::default().with_topics(answers.collect()))
+}
+
+fn decide_one(
+    ctx: &Context,
+    image: &Image,
+    placement: &mut Placement,
+    topic: &CreatableTopic,
+) -> Result<(TopicId, Command), Failure> {
+    let assignments: Vec<(PartitionIndex, Vec<NodeId>)> = topic
+        .assignments
+        .iter()
+        .map(|a| (PartitionIndex(a.partition_index), a.broker_ids.iter().map(|id| NodeId(id.0)).collect()))
+        .collect();
+    let configs: Vec<(String, Option<String>)> = topic
+        .configs
+        .iter()
+        .map(|config| (config.name.as_str().to_owned(), config.value.as_ref().map(|value| value.as_str().to_owned())))
+        .collect();
+    let asked = CreateTopic {
+        name: topic.name.as_str(),
+        partitions: topic.num_partitions,
+        replication_factor: topic.replication_factor,
+        assignments: &assignments,
+        configs: &configs,
+    };
+    Ok(decide(ctx, image, placement, &asked)?)
+}
+
+/// The answer for a topic that was created (or would be), with all settings that hold for it (KIP-525).
+fn created(ctx: &Context, image: &Image, answer: CreatableTopicResult, id: TopicId, command: &Command) -> CreatableTopicResult {
+    let Command::CreateTopic { assignments, configs, .. } = command else { return answer };
+    let own: ConfigMap = configs.iter().cloned().collect();
+    let layers = ctx.layers.of(image, &own);
+    let shown = TOPIC_CONFIGS.defs.iter().filter(|def| !def.hidden).map(|def| {
+        let set = layers.value(def);
+        CreatableTopicConfigs::default()
+            .with_name(wire(def.name))
+            .with_value(set.as_ref().map(|set| wire(&set.value)))
+            .with_config_source(set.map_or(norn_core::metadata::ConfigSource::Default.code(), |set| set.source.code()))
+            .with_is_sensitive(false)
+            .with_read_only(false)
+    });
+    answer
+        .with_topic_id(id.0)
+        .with_num_partitions(assignments.len() as i32)
+        .with_replication_factor(assignments.first().map_or(0, Vec::len) as i16)
+        .with_configs(Some(shown.collect()))
+}

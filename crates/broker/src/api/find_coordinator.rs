@@ -1,0 +1,66 @@
+//! FindCoordinator (key 10): which broker coordinates a group. The first one asked creates the offsets topic.
+
+use kafka_protocol::messages::{
+    find_coordinator_response::Coordinator, BrokerId, FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use norn_env::clock::Duration;
+use norn_protocol::ErrorCode;
+
+use super::{topics, Call, Session};
+use crate::{coordinator::OFFSETS_TOPIC, server::Reply};
+
+const KEY_GROUP: i8 = 0;
+
+/// How long creating the offsets topic may take before the client is told to ask again.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
+    let request: FindCoordinatorRequest = match call.decode() {
+        Ok(request) => request,
+        Err(close) => return close,
+    };
+    let keys = if call.version >= 4 { request.coordinator_keys.clone() } else { vec![request.key.clone()] };
+    let found = if request.key_type == KEY_GROUP {
+        if call.ctx.controller.image().topic_by_name(OFFSETS_TOPIC).is_none() {
+            // The topic's creation is waited for here: the connection reads no further meanwhile.
+            let deadline = call.received + CREATE_TIMEOUT;
+            topics::create_offsets_topic(&call.ctx, deadline).await
+        } else {
+            Ok(())
+        }
+    } else {
+        // Transaction and share coordinators do not exist yet.
+        Err(ErrorCode::CoordinatorNotAvailable)
+    };
+    let endpoint = &call.endpoint;
+    let coordinators = keys.into_iter().map(|key| {
+        let result = if key.is_empty() && request.key_type == KEY_GROUP { Err(ErrorCode::InvalidGroupId) } else { found };
+        let coordinator = Coordinator::default().with_key(key);
+        match result {
+            Ok(()) => coordinator
+                .with_node_id(BrokerId(call.ctx.node.0))
+                .with_host(StrBytes::from_string(endpoint.host.clone()))
+                .with_port(i32::from(endpoint.port)),
+            Err(error) => coordinator
+                .with_error_code(error.code())
+                .with_error_message(Some(StrBytes::from_string(error.to_string())))
+                .with_node_id(BrokerId(-1))
+                .with_port(-1),
+        }
+    });
+    let coordinators: Vec<Coordinator> = coordinators.collect();
+    if call.version >= 4 {
+        return call.ready(&FindCoordinatorResponse::default().with_coordinators(coordinators));
+    }
+    let response = FindCoordinatorResponse::default();
+    call.ready(&match coordinators.into_iter().next() {
+        Some(one) => response
+            .with_error_code(one.error_code)
+            .with_error_message(one.error_message)
+            .with_node_id(one.node_id)
+            .with_host(one.host)
+            .with_port(one.port),
+        None => response.with_error_code(ErrorCode::InvalidRequest.code()),
+    })
+}

@@ -1,0 +1,129 @@
+//! Metadata (key 3): brokers and topics as the image has them. A topic that does not exist is created when the client and
+//! the broker allow it; the connection reads no further until that is done, so that what follows finds the topic.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::{
+    metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
+    BrokerId, MetadataRequest, MetadataResponse, TopicName,
+};
+use norn_core::metadata::{Image, Partition, Topic};
+use norn_env::clock::Duration;
+use norn_protocol::{topic, types::TopicId, ErrorCode};
+
+use super::{group::wire, topics, Call, Session};
+use crate::server::Reply;
+
+/// How long creating topics that were asked for may take; the client retries a topic that is not there by then.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the client is not told: nobody is authorized or not, since there are no ACLs.
+const OPERATIONS_UNKNOWN: i32 = i32::MIN;
+
+/// A topic as it was asked for.
+enum Asked {
+    Name(String),
+    Id(TopicId),
+}
+
+pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
+    let request: MetadataRequest = match call.decode() {
+        Ok(request) => request,
+        Err(close) => return close,
+    };
+    let ctx = &call.ctx;
+    // Version 0 asks for all topics by an empty list, later ones by null.
+    let all = request.topics.as_ref().is_none_or(|topics| call.version == 0 && topics.is_empty());
+    let asked: Vec<Asked> = match (&request.topics, all) {
+        (Some(topics), false) => topics
+            .iter()
+            .map(|t| match &t.name {
+                Some(name) => Asked::Name(name.0.as_str().to_owned()),
+                None => Asked::Id(TopicId(t.topic_id)),
+            })
+            .collect(),
+        _ => vec![],
+    };
+    let may_create = ctx.config.topics.auto_create && (call.version < 4 || request.allow_auto_topic_creation);
+    let mut image = ctx.controller.image();
+    let mut failed: Vec<(String, ErrorCode)> = vec![];
+    if may_create {
+        let missing: Vec<String> = asked
+            .iter()
+            .filter_map(|asked| match asked {
+                Asked::Name(name) if topic::validate(name).is_ok() && image.topic_by_name(name).is_none() => Some(name.clone()),
+                _ => None,
+            })
+            .collect();
+        if !missing.is_empty() {
+            failed = topics::auto_create(ctx, missing, call.received + CREATE_TIMEOUT).await;
+            image = ctx.controller.image();
+        }
+    }
+    let topics = if all {
+        image.topics_by_name().map(|topic| found(topic, &image)).collect()
+    } else {
+        asked.into_iter().map(|asked| describe(asked, &image, &failed)).collect()
+    };
+    let brokers = image.brokers().filter(|broker| !broker.fenced).map(|broker| {
+        let endpoint = if broker.node == ctx.node { &call.endpoint } else { &broker.endpoint };
+        MetadataResponseBroker::default()
+            .with_node_id(BrokerId(broker.node.0))
+            .with_host(wire(&endpoint.host))
+            .with_port(i32::from(endpoint.port))
+            .with_rack(broker.rack.as_deref().map(wire))
+    });
+    call.ready(
+        &MetadataResponse::default()
+            .with_brokers(brokers.collect())
+            .with_cluster_id(Some(wire(&ctx.cluster_id)))
+            .with_controller_id(BrokerId(ctx.node.0))
+            .with_topics(topics)
+            .with_cluster_authorized_operations(OPERATIONS_UNKNOWN),
+    )
+}
+
+fn describe(asked: Asked, image: &Image, failed: &[(String, ErrorCode)]) -> MetadataResponseTopic {
+    let known = match &asked {
+        Asked::Name(name) => image.topic_by_name(name),
+        Asked::Id(id) => image.topic(*id),
+    };
+    if let Some(topic) = known {
+        return found(topic, image);
+    }
+    let response = MetadataResponseTopic::default().with_topic_authorized_operations(OPERATIONS_UNKNOWN);
+    match asked {
+        Asked::Name(name) => {
+            let error = match failed.iter().find(|(failed, _)| *failed == name) {
+                Some((_, error)) => *error,
+                None if topic::validate(&name).is_err() => ErrorCode::InvalidTopicException,
+                None => ErrorCode::UnknownTopicOrPartition,
+            };
+            response.with_name(Some(TopicName(wire(&name)))).with_error_code(error.code())
+        }
+        Asked::Id(id) => response.with_name(None).with_topic_id(id.0).with_error_code(ErrorCode::UnknownTopicId.code()),
+    }
+}
+
+fn found(topic: &Arc<Topic>, image: &Image) -> MetadataResponseTopic {
+    let partitions = topic.partitions.iter().enumerate().map(|(index, p)| partition(index as i32, p, image));
+    MetadataResponseTopic::default()
+        .with_name(Some(TopicName(wire(&topic.name))))
+        .with_topic_id(topic.id.0)
+        .with_is_internal(topic.is_internal())
+        .with_partitions(partitions.collect())
+        .with_topic_authorized_operations(OPERATIONS_UNKNOWN)
+}
+
+fn partition(index: i32, partition: &Partition, image: &Image) -> MetadataResponsePartition {
+    let offline = partition.replicas.iter().filter(|node| !image.is_alive(**node));
+    let error = if partition.leader.is_none() { ErrorCode::LeaderNotAvailable.code() } else { 0 };
+    MetadataResponsePartition::default()
+        .with_error_code(error)
+        .with_partition_index(index)
+        .with_leader_id(BrokerId(partition.leader.map_or(-1, |node| node.0)))
+        .with_leader_epoch(partition.leader_epoch.0)
+        .with_replica_nodes(partition.replicas.iter().map(|node| BrokerId(node.0)).collect())
+        .with_isr_nodes(partition.isr.iter().map(|node| BrokerId(node.0)).collect())
+        .with_offline_replicas(offline.map(|node| BrokerId(node.0)).collect())
+}

@@ -1,0 +1,155 @@
+//! A file per API. `dispatch` parses a frame's header, checks the version against the table made from the handlers that
+//! exist (so that nothing is advertised that is not served), and hands the request to its handler. A handler runs on its
+//! connection's task until the request is with its owners; what it returns only waits. It holds no lock and touches no disk.
+
+mod context;
+mod group;
+mod session;
+mod topics;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use kafka_protocol::{
+    messages::ApiKey,
+    protocol::{Encodable, HeaderVersion, Request},
+};
+use norn_core::metadata::Endpoint;
+use norn_env::clock::{self, Duration, Instant};
+use norn_protocol::{
+    request::{RequestError, RequestHead},
+    response, ErrorCode,
+};
+
+pub(crate) use context::{Context, RequestMemory};
+pub(crate) use session::Session;
+
+use crate::server::{Reply, Response};
+
+macro_rules! handlers {
+    ($($key:ident => $module:ident,)*) => {
+        $(mod $module;)*
+
+        /// The APIs that have a handler, in the order of their keys: what ApiVersions advertises.
+        pub(crate) const HANDLED: &[ApiKey] = &[$(ApiKey::$key),*];
+
+        async fn route(call: Call, session: &mut Session) -> Reply {
+            match call.key {
+                $(ApiKey::$key => $module::handle(call, session).await,)*
+                other => Reply::Close(format!("no handler for {other:?}")),
+            }
+        }
+    };
+}
+
+handlers! {
+    Produce => produce,
+    Fetch => fetch,
+    ListOffsets => list_offsets,
+    Metadata => metadata,
+    OffsetCommit => offset_commit,
+    OffsetFetch => offset_fetch,
+    FindCoordinator => find_coordinator,
+    JoinGroup => join_group,
+    Heartbeat => heartbeat,
+    LeaveGroup => leave_group,
+    SyncGroup => sync_group,
+    DescribeGroups => describe_groups,
+    ListGroups => list_groups,
+    ApiVersions => api_versions,
+    CreateTopics => create_topics,
+    DeleteTopics => delete_topics,
+    DeleteRecords => delete_records,
+    InitProducerId => init_producer_id,
+    OffsetForLeaderEpoch => offset_for_leader_epoch,
+    DescribeConfigs => describe_configs,
+    CreatePartitions => create_partitions,
+    DeleteGroups => delete_groups,
+    IncrementalAlterConfigs => incremental_alter_configs,
+    DescribeCluster => describe_cluster,
+}
+
+/// One request on its way to its handler.
+pub(crate) struct Call {
+    pub key: ApiKey,
+    pub version: i16,
+    pub head: RequestHead,
+    pub peer: SocketAddr,
+    /// What clients of this listener are told to connect to.
+    pub endpoint: Endpoint,
+    pub received: Instant,
+    pub ctx: Arc<Context>,
+}
+
+impl Call {
+    /// Decodes the body; what cannot be decoded closes the connection, as Kafka does.
+    pub fn decode<R: Request>(&self) -> Result<R, Reply> {
+        self.head.decode_body().map_err(|error| Reply::Close(error.to_string()))
+    }
+
+    /// Encodes a response to this request.
+    pub fn respond<T: Encodable + HeaderVersion>(&self, body: &T) -> Response {
+        self.answer().respond(body)
+    }
+
+    pub fn ready<T: Encodable + HeaderVersion>(&self, body: &T) -> Reply {
+        Reply::Ready(self.respond(body))
+    }
+
+    /// What is needed to answer once the request itself is gone.
+    pub fn answer(&self) -> Answer {
+        Answer { key: self.key, version: self.version, correlation: self.head.correlation }
+    }
+
+    /// The instant by which a request with this `timeout_ms` must be answered. Negative values count as zero.
+    pub fn deadline(&self, timeout_ms: i32) -> Instant {
+        self.received + Duration::from_millis(timeout_ms.max(0) as u64)
+    }
+}
+
+/// Addresses a response: the request's API, version and correlation id.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub key: ApiKey,
+    pub version: i16,
+    pub correlation: i32,
+}
+
+impl Answer {
+    pub fn respond<T: Encodable + HeaderVersion>(&self, body: &T) -> Response {
+        // Only a field that the version lacks, or a text that no field can hold, fails here: handlers leave both out.
+        let encoded = response::encode(self.correlation, self.key, self.version, body);
+        Response::bytes(encoded.unwrap_or_else(|error| panic!("{error}")))
+    }
+}
+
+/// Parses one frame and hands it over. Returns when the request is with its owners.
+pub(crate) async fn dispatch(frame: Bytes, session: &mut Session, ctx: &Arc<Context>) -> Reply {
+    let head = match RequestHead::parse(frame) {
+        Ok(head) => head,
+        Err(error) => return Reply::Close(error.to_string()),
+    };
+    let key = match head.api() {
+        Ok(range) if HANDLED.contains(&range.key) => range.key,
+        Ok(range) => return Reply::Close(format!("{:?} is not served", range.key)),
+        Err(RequestError::Version { key: ApiKey::ApiVersions, .. }) => {
+            return api_versions::unsupported(head.correlation)
+        }
+        Err(error) => return Reply::Close(error.to_string()),
+    };
+    let call = Call {
+        key,
+        version: head.version,
+        head,
+        peer: session.peer(),
+        endpoint: session.endpoint().clone(),
+        received: clock::now(),
+        ctx: ctx.clone(),
+    };
+    route(call, session).await
+}
+
+/// Kafka's code of an outcome: 0 for success.
+pub(crate) fn code<T>(result: &Result<T, ErrorCode>) -> i16 {
+    result.as_ref().err().map_or(0, |error| error.code())
+}

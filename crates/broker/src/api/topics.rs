@@ -1,0 +1,151 @@
+//! Creating topics, for the three requests that may: CreateTopics, Metadata, and FindCoordinator.
+
+use std::sync::Arc;
+
+use norn_core::metadata::{
+    controller::{self, AdminError, CreateTopic, Defaults, Placement},
+    ConfigLayers, Image,
+};
+use norn_env::{
+    clock::{self, Instant},
+    rand, task,
+};
+use norn_protocol::{types::TopicId, ErrorCode};
+use tracing::info;
+use uuid::Uuid;
+
+use super::Context;
+use crate::{controller::ChangeError, coordinator::OFFSETS_TOPIC};
+
+/// Why a topic was not created: what clients are told.
+pub(super) struct Failure {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        Failure { code: error.code(), message: error.to_string() }
+    }
+}
+
+impl From<ChangeError> for Failure {
+    fn from(error: ChangeError) -> Self {
+        Failure { code: error.code(), message: error.to_string() }
+    }
+}
+
+/// Creates topics with the broker's defaults. Gives back those that could not be; one that another client created in the
+/// meantime is none of them.
+pub(super) async fn auto_create(
+    ctx: &Context,
+    names: Vec<String>,
+    deadline: Instant,
+) -> Vec<(String, ErrorCode)> {
+    let mut failed = vec![];
+    for name in names {
+        let configs = vec![];
+        let created = if name == OFFSETS_TOPIC {
+            create_offsets_topic(ctx, deadline).await
+        } else {
+            let asked = CreateTopic {
+                name: &name,
+                partitions: -1,
+                replication_factor: -1,
+                assignments: &[],
+                configs: &configs,
+            };
+            create(ctx, &asked, deadline).await.map(|_| ()).map_err(|failure| failure.code)
+        };
+        match created {
+            Ok(()) => {}
+            Err(ErrorCode::TopicAlreadyExists) => {
+                wait_until_open(ctx, &name, deadline).await;
+            }
+            // Clients retry this one.
+            Err(ErrorCode::RequestTimedOut | ErrorCode::NotController) => {
+                failed.push((name, ErrorCode::LeaderNotAvailable))
+            }
+            Err(error) => failed.push((name, error)),
+        }
+    }
+    failed
+}
+
+/// Creates the topic that holds groups and their offsets; that it exists already is fine.
+pub(super) async fn create_offsets_topic(ctx: &Context, deadline: Instant) -> Result<(), ErrorCode> {
+    let offsets = &ctx.config.offsets;
+    let configs = vec![
+        ("cleanup.policy".to_owned(), Some("compact".to_owned())),
+        ("compression.type".to_owned(), Some("producer".to_owned())),
+        ("segment.bytes".to_owned(), Some(offsets.topic_segment_bytes.to_string())),
+    ];
+    let asked = CreateTopic {
+        name: OFFSETS_TOPIC,
+        partitions: offsets.topic_num_partitions,
+        replication_factor: offsets.topic_replication_factor,
+        assignments: &[],
+        configs: &configs,
+    };
+    match create(ctx, &asked, deadline).await {
+        Ok(_) => Ok(()),
+        Err(failure) if failure.code == ErrorCode::TopicAlreadyExists => Ok(()),
+        Err(failure) => {
+            info!("{OFFSETS_TOPIC} is not created: {}", failure.message);
+            Err(ErrorCode::CoordinatorNotAvailable)
+        }
+    }
+}
+
+/// Decides, proposes and waits until the topic's partitions are open here, so that what the client sends next finds them.
+pub(super) async fn create(
+    ctx: &Context,
+    asked: &CreateTopic<'_>,
+    deadline: Instant,
+) -> Result<TopicId, Failure> {
+    let image = ctx.controller.image();
+    let mut placement = Placement::of(&image);
+    let (id, command) = decide(ctx, &image, &mut placement, asked)?;
+    ctx.controller.change(command, deadline).await?;
+    wait_until_open(ctx, asked.name, deadline).await;
+    Ok(id)
+}
+
+/// The command that creates a topic, under a new id.
+pub(super) fn decide(
+    ctx: &Context,
+    image: &Image,
+    placement: &mut Placement,
+    asked: &CreateTopic<'_>,
+) -> Result<(TopicId, norn_core::metadata::Command), AdminError> {
+    let layers: ConfigLayers<'_> = ctx.layers.of_broker(image);
+    let topics = &ctx.config.topics;
+    let defaults = Defaults {
+        partitions: topics.num_partitions,
+        replication_factor: topics.default_replication_factor,
+        layers,
+    };
+    let id = TopicId(Uuid::from_bytes(rand::uuid_bytes()));
+    let command = controller::create_topic(image, placement, &defaults, asked, id)?;
+    Ok((id, command))
+}
+
+/// Waits until each partition of the topic is open here, or the deadline: then clients find it a little later.
+pub(super) async fn wait_until_open(ctx: &Context, name: &str, deadline: Instant) {
+    let mut partitions = ctx.partitions.clone();
+    let opened = partitions.wait_for(|table| {
+        let image = ctx.controller.image();
+        image.topic_by_name(name).is_none_or(|topic| {
+            let here = |p: &Arc<norn_core::metadata::Partition>| p.replicas.contains(&ctx.node);
+            topic
+                .partitions
+                .iter()
+                .enumerate()
+                .filter(|(_, p)| here(p))
+                .all(|(index, _)| table.get(topic.id, index as i32).is_some())
+        })
+    });
+    // What is not open by the deadline is found by the client's retry.
+    let _ =
+        task::wait(|| format!("the partitions of {name} to open"), clock::timeout_at(deadline, opened)).await;
+}

@@ -1,0 +1,53 @@
+//! The layers of settings that hold on this broker: what it was started with, and what the image has on top.
+
+use norn_core::metadata::{ConfigLayers, ConfigMap, Image, Topic, TopicConfig};
+use norn_protocol::types::NodeId;
+use tracing::error;
+
+use crate::config::Config;
+
+/// What this broker was started with, in the form in which the layers are asked.
+#[derive(Clone, Debug)]
+pub(crate) struct BrokerLayers {
+    node: NodeId,
+    file: ConfigMap,
+    none: ConfigMap,
+}
+
+impl BrokerLayers {
+    pub fn new(config: &Config) -> Self {
+        BrokerLayers {
+            node: NodeId(config.node_id),
+            file: config.values().effective(),
+            none: ConfigMap::new(),
+        }
+    }
+
+    pub fn file(&self) -> &ConfigMap {
+        &self.file
+    }
+
+    /// The layers of a topic with these settings of its own.
+    pub fn of<'a>(&'a self, image: &'a Image, topic: &'a ConfigMap) -> ConfigLayers<'a> {
+        ConfigLayers {
+            topic,
+            broker: image.broker_configs(self.node).unwrap_or(&self.none),
+            cluster: image.cluster_configs(),
+            file: &self.file,
+        }
+    }
+
+    /// The layers without a topic.
+    pub fn of_broker<'a>(&'a self, image: &'a Image) -> ConfigLayers<'a> {
+        self.of(image, &self.none)
+    }
+
+    /// The settings that hold for a topic here. What the image holds was checked when it was set; if a newer default
+    /// makes it impossible, the topic goes by the defaults, and the log says so.
+    pub fn topic_config(&self, image: &Image, topic: &Topic) -> TopicConfig {
+        TopicConfig::resolve(&self.of(image, &topic.configs)).unwrap_or_else(|cause| {
+            error!(topic = %topic.name, "its settings contradict each other, defaults are used: {cause}");
+            TopicConfig::default()
+        })
+    }
+}

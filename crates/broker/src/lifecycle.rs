@@ -1,0 +1,435 @@
+//! The order of start-up and shutdown. It lives here, and not in the binary, so that the simulator runs it too.
+//!
+//! Start: take the ports, open the data directories, recover the metadata and lead its quorum, register this incarnation,
+//! open every partition, then accept clients. Shutdown goes the other way, and everything is durable when it ends.
+
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+
+use norn_core::{
+    group::GroupConfig,
+    metadata::{Command, Endpoint, Image},
+};
+use norn_env::{
+    clock::{self, Duration, Instant},
+    disk::Disk,
+    select,
+    task::{self, Handle, Shutdown, ShutdownTrigger, Tasks},
+};
+use norn_log::{
+    dir::{DirConfig, DirError, DirExit, Health, JournalConfig, LogDir},
+    LogId,
+};
+use norn_protocol::types::NodeId;
+use norn_quorum::{Quorum, QuorumConfig, QuorumError, QuorumExit};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use crate::{
+    api::{Context, RequestMemory, HANDLED},
+    config::{Config, Listener},
+    controller::{propose, ChangeError, Controller, MetadataMachine, Registration},
+    coordinator::{CoordinatorManager, Coordinators},
+    layers::BrokerLayers,
+    metrics::Metrics,
+    partition::{Manager, ManagerSetup, PartitionTable},
+    producer_ids::ProducerIds,
+    server::Server,
+};
+
+/// How long the quorum may take to elect this node, and the registration to be decided.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the partitions may take to open before clients are let in; the others open while they are served.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of requests under way, where `queued.max.request.bytes` does not say: several of the largest that clients send by
+/// default, and a small part of what a broker may use.
+const REQUEST_MEMORY: u32 = 64 << 20;
+
+/// What clients know of features: level 1 is the first.
+const FEATURE_LEVEL: u16 = 1;
+
+/// Why a broker could not start, or ended on its own.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    #[error(
+        "cannot listen on {listener}: {source}; set listeners to an address of this machine and a free port"
+    )]
+    Bind { listener: String, source: io::Error },
+    #[error("{listener} names a host that is not an IP address of this machine; set listeners to one, or leave it empty for all")]
+    BindHost { listener: String },
+    #[error("log.dirs: {dir} cannot be used: {source}")]
+    Disk { dir: String, source: io::Error },
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
+    #[error("the metadata quorum did not come up within {0:?}")]
+    NoLeader(Duration),
+    #[error("the broker could not register: {0}")]
+    Register(String),
+    #[error(
+        "the metadata in {dir}/__cluster_metadata is missing, but there are logs of {logs} partitions: restore it, or move \
+         the logs away to start anew"
+    )]
+    MetadataMissing { dir: String, logs: usize },
+    #[error("{0} ended unexpectedly")]
+    TaskEnded(&'static str),
+    #[error("not everything could be closed in order: {0}; the next start recovers it")]
+    Unclean(String),
+}
+
+/// A running broker.
+pub struct Broker {
+    listeners: Vec<(String, SocketAddr)>,
+    metrics: Arc<Metrics>,
+    ready: watch::Receiver<bool>,
+    parts: Parts,
+    shutdown: Shutdown,
+}
+
+/// The tasks of a broker, in the order of starting.
+struct Parts {
+    dirs: Vec<LogDir>,
+    dir_tasks: Tasks<DirExit>,
+    quorum: Quorum,
+    quorum_task: Handle<QuorumExit>,
+    partitions: Handle<Vec<String>>,
+    coordinators: Handle<()>,
+    servers: Tasks<()>,
+    /// Each room is told by its own signal, so that they end in order.
+    stop_servers: ShutdownTrigger,
+    stop_coordinators: ShutdownTrigger,
+    stop_partitions: ShutdownTrigger,
+}
+
+/// Starts a broker. It serves clients when this returns, until `shutdown` is signaled; [`Broker::run`] waits for that.
+pub async fn start(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerError> {
+    let began = clock::now();
+    let servers = bind(&config.listeners).await?;
+    let (dirs, dir_tasks) = open_dirs(&config).await?;
+    let metadata_dir = &dirs[0];
+    let (machine, image) = MetadataMachine::new();
+    let node = NodeId(config.node_id);
+    let quorum_config = QuorumConfig {
+        snapshot_entries: config.storage.metadata_snapshot_entries,
+        ..QuorumConfig::new(config.node_id as u64)
+    };
+    let (quorum, mut quorum_task) =
+        norn_quorum::start(quorum_config, metadata_dir.disk().clone(), machine).await?;
+    let deadline = clock::now() + METADATA_TIMEOUT;
+    lead(&quorum, &mut quorum_task, config.node_id as u64, deadline).await?;
+    let found = logs_on_disk(&dirs).await?;
+    form_cluster(&quorum, &image, metadata_dir, found.len(), deadline).await?;
+    let advertised = servers[0].1.advertised().clone();
+    let controller = register(&config, quorum.clone(), image.clone(), &dirs, advertised, deadline).await?;
+    let image = controller.image();
+    let cluster_id = image.cluster_id().unwrap_or_default().to_owned();
+
+    let metrics = Metrics::new(HANDLED);
+    metrics.active_controller(true);
+    let layers = Arc::new(BrokerLayers::new(&config));
+    let (stop_servers, server_shutdown) = task::shutdown();
+    let (stop_coordinators, coordinator_shutdown) = task::shutdown();
+    let (stop_partitions, partition_shutdown) = task::shutdown();
+    let manager_setup = ManagerSetup {
+        node,
+        dirs: dirs.clone(),
+        controller: controller.clone(),
+        layers: layers.clone(),
+        metrics: metrics.clone(),
+        retention_check: config.storage.retention_check_interval,
+        producer_ttl: config.producers.id_expiration,
+        shutdown: partition_shutdown,
+    };
+    let (mut manager, partitions) = Manager::new(manager_setup, found);
+    manager.remove_strays(&image).await;
+    let manager = task::spawn("partition manager", manager.run());
+    wait_until_open(&image, node, partitions.clone()).await;
+    let (coordinator_manager, coordinator_table) =
+        CoordinatorManager::new(partitions.clone(), controller.clone(), group_config(&config));
+    let coordinators = task::spawn("coordinator manager", coordinator_manager.run(coordinator_shutdown));
+
+    let request_memory = config
+        .network
+        .queued_max_request_bytes
+        .map_or(REQUEST_MEMORY, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX).max(1));
+    let ctx = Arc::new(Context {
+        node,
+        cluster_id,
+        coordinators: Coordinators::new(coordinator_table, controller.clone()),
+        producer_ids: ProducerIds::new(controller.clone(), node),
+        controller,
+        partitions,
+        metrics: metrics.clone(),
+        request_memory: RequestMemory::new(request_memory),
+        layers,
+        config: Arc::new(config),
+    });
+    let mut listeners = vec![];
+    let mut server_tasks = Tasks::new();
+    for (name, server) in servers {
+        info!(
+            "listening on {name}://{}, advertised as {}:{}",
+            server.local_addr(),
+            server.advertised().host,
+            server.advertised().port
+        );
+        listeners.push((name.clone(), server.local_addr()));
+        server_tasks.spawn(format!("listener {name}"), server.run(ctx.clone(), server_shutdown.clone()));
+    }
+    let (ready_sender, ready) = watch::channel(true);
+    drop(ready_sender);
+    info!(node = %node, cluster = ctx.cluster_id, "broker started in {:?}", clock::now() - began);
+    let parts = Parts {
+        dirs,
+        dir_tasks,
+        quorum,
+        quorum_task,
+        partitions: manager,
+        coordinators,
+        servers: server_tasks,
+        stop_servers,
+        stop_coordinators,
+        stop_partitions,
+    };
+    Ok(Broker { listeners, metrics, ready, parts, shutdown })
+}
+
+async fn bind(listeners: &[Listener]) -> Result<Vec<(String, Server)>, BrokerError> {
+    let mut servers = vec![];
+    for listener in listeners {
+        let shown = || format!("{}://{}", listener.name, listener.bind);
+        let addr = listener.bind.socket_addr().ok_or_else(|| BrokerError::BindHost { listener: shown() })?;
+        let advertised = Endpoint { host: listener.advertised.host.clone(), port: listener.advertised.port };
+        let server = Server::bind(addr, advertised).await;
+        let server = server.map_err(|source| BrokerError::Bind { listener: shown(), source })?;
+        servers.push((listener.name.clone(), server));
+    }
+    Ok(servers)
+}
+
+async fn open_dirs(config: &Config) -> Result<(Vec<LogDir>, Tasks<DirExit>), BrokerError> {
+    let mut dirs: Vec<LogDir> = vec![];
+    let mut tasks = Tasks::new();
+    for path in &config.storage.log_dirs {
+        let unusable = |source| BrokerError::Disk { dir: path.display().to_string(), source };
+        let disk = Disk::open(path).map_err(unusable)?;
+        let cluster_id = dirs.first().map(|dir| dir.meta().cluster_id.clone());
+        let journal =
+            JournalConfig { file_bytes: config.storage.journal_file_bytes, ..JournalConfig::default() };
+        let dir_config = DirConfig { node_id: config.node_id, cluster_id, journal };
+        let (dir, task) = LogDir::open(disk, dir_config).await?;
+        let report = dir.report();
+        if report.clean {
+            info!("{}: the last shutdown was clean, no log is scanned", path.display());
+        } else {
+            info!(
+                journal_frames = report.journal_frames,
+                bytes = report.bytes_played,
+                "{}: no clean shutdown, logs are checked from what was durable on",
+                path.display()
+            );
+        }
+        tasks.add(task);
+        dirs.push(dir);
+    }
+    Ok((dirs, tasks))
+}
+
+/// Waits until this node leads the quorum.
+async fn lead(
+    quorum: &Quorum,
+    task: &mut Handle<QuorumExit>,
+    node: u64,
+    deadline: Instant,
+) -> Result<(), BrokerError> {
+    let mut status = quorum.status();
+    let led = task::wait(
+        || "this node to lead the metadata quorum".into(),
+        clock::timeout_at(deadline, status.wait_for(|status| status.leader == Some(node))),
+    );
+    select! {
+        exit = task => match exit {
+            Ok(Err(error)) => Err(error.into()),
+            _ => Err(BrokerError::TaskEnded("the metadata quorum")),
+        },
+        led = led => match led {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(BrokerError::TaskEnded("the metadata quorum")),
+            Err(_) => Err(BrokerError::NoLeader(METADATA_TIMEOUT)),
+        },
+    }
+}
+
+/// The logs on disk, with the data directory that each is in.
+async fn logs_on_disk(dirs: &[LogDir]) -> Result<BTreeMap<LogId, usize>, BrokerError> {
+    let mut found = BTreeMap::new();
+    for (at, dir) in dirs.iter().enumerate() {
+        for log in dir.logs().await? {
+            if let Some(other) = found.insert(log.clone(), at) {
+                warn!("{log} is in two data directories, {other} and {at}: the later one is used");
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Gives a new cluster its id, that of the data directory. Logs without metadata are not a new cluster: starting one would
+/// take them for deleted.
+async fn form_cluster(
+    quorum: &Quorum,
+    image: &watch::Receiver<Arc<Image>>,
+    dir: &LogDir,
+    logs: usize,
+    deadline: Instant,
+) -> Result<(), BrokerError> {
+    if image.borrow().cluster_id().is_some() {
+        return Ok(());
+    }
+    if logs > 0 {
+        return Err(BrokerError::MetadataMissing { dir: dir.disk().root().display().to_string(), logs });
+    }
+    let command =
+        Command::FormCluster { cluster_id: dir.meta().cluster_id.clone(), feature_level: FEATURE_LEVEL };
+    propose(quorum, command.into(), deadline)
+        .await
+        .map_err(|error| BrokerError::Register(error.to_string()))?;
+    Ok(())
+}
+
+async fn register(
+    config: &Config,
+    quorum: Quorum,
+    image: watch::Receiver<Arc<Image>>,
+    dirs: &[LogDir],
+    endpoint: Endpoint,
+    deadline: Instant,
+) -> Result<Controller, BrokerError> {
+    let directories = dirs.iter().map(|dir| directory_uuid(&dir.meta().directory_id)).collect();
+    let registration =
+        Registration { node: NodeId(config.node_id), directories, endpoint, rack: config.rack.clone() };
+    let registered = Controller::register(quorum, image, registration, deadline).await;
+    registered.map_err(|error: ChangeError| BrokerError::Register(error.to_string()))
+}
+
+/// A directory's id as the image keeps it: the 16 bytes behind the text. A text that was edited by hand gets an id of its
+/// own, derived from all of it.
+fn directory_uuid(text: &str) -> Uuid {
+    let mut bytes = [0_u8; 16];
+    for (at, byte) in text.bytes().enumerate() {
+        bytes[at % 16] = bytes[at % 16].rotate_left(3) ^ byte;
+    }
+    Uuid::from_bytes(bytes)
+}
+
+/// Waits until the partitions of the image are open, so that the first client finds them.
+async fn wait_until_open(image: &Image, node: NodeId, mut partitions: watch::Receiver<Arc<PartitionTable>>) {
+    let wanted: usize = image
+        .topics()
+        .map(|topic| topic.partitions.iter().filter(|p| p.replicas.contains(&node)).count())
+        .sum();
+    let opened = partitions.wait_for(|table| table.iter().count() >= wanted);
+    let opened = clock::timeout_at(clock::now() + OPEN_TIMEOUT, opened);
+    if task::wait(|| "the partitions to open".into(), opened).await.is_err() {
+        warn!("not all partitions are open after {OPEN_TIMEOUT:?}; serving those that are");
+    }
+}
+
+fn group_config(config: &Config) -> GroupConfig {
+    let (groups, offsets) = (&config.groups, &config.offsets);
+    let millis = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
+    GroupConfig {
+        initial_rebalance_delay: groups.initial_rebalance_delay,
+        session_timeout_ms_min: millis(groups.min_session_timeout),
+        session_timeout_ms_max: millis(groups.max_session_timeout),
+        members_max: groups.max_size,
+        offset_metadata_len_max: offsets.metadata_max_bytes,
+        offsets_retention: offsets.retention,
+        retention_check_interval: offsets.retention_check_interval,
+        append_timeout: offsets.commit_timeout,
+    }
+}
+
+impl Broker {
+    /// The listeners with the addresses that were bound (port 0 took a free one).
+    pub fn listeners(&self) -> &[(String, SocketAddr)] {
+        &self.listeners
+    }
+
+    /// Metrics, for whoever serves them.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
+    /// Whether clients are served.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.clone()
+    }
+
+    /// Runs until the shutdown signal and closes everything in order, or until a part of the broker that it cannot go on
+    /// without has ended.
+    pub async fn run(self) -> Result<(), BrokerError> {
+        let Broker { mut parts, mut shutdown, metrics, .. } = self;
+        let mut offline = 0;
+        let ended = loop {
+            select! {
+                _ = shutdown.signaled() => break Ok(()),
+                exit = &mut parts.quorum_task => break Err(match exit {
+                    Ok(Err(error)) => error.into(),
+                    _ => BrokerError::TaskEnded("the metadata quorum"),
+                }),
+                _ = &mut parts.partitions => break Err(BrokerError::TaskEnded("the partition manager")),
+                _ = &mut parts.coordinators => break Err(BrokerError::TaskEnded("the coordinator manager")),
+                Some(_) = parts.servers.join_next() => break Err(BrokerError::TaskEnded("a listener")),
+                Some((_, exit)) = parts.dir_tasks.join_next(), if !parts.dir_tasks.is_empty() => {
+                    offline += 1;
+                    metrics.offline_dirs(offline);
+                    match exit {
+                        Ok(Err(cause)) => error!("{cause}; its partitions are offline, the others go on"),
+                        _ => error!("a data directory was closed"),
+                    }
+                    if offline == parts.dirs.len() {
+                        break Err(BrokerError::TaskEnded("every data directory"));
+                    }
+                }
+            }
+        };
+        ended?;
+        info!("shutting down");
+        parts.close().await
+    }
+}
+
+impl Parts {
+    async fn close(mut self) -> Result<(), BrokerError> {
+        let began = clock::now();
+        self.stop_servers.signal();
+        while self.servers.join_next().await.is_some() {}
+        self.stop_coordinators.signal();
+        let _ = self.coordinators.await;
+        self.stop_partitions.signal();
+        let mut failed =
+            self.partitions.await.unwrap_or_else(|_| vec!["the partition manager was stopped".into()]);
+        self.quorum.close().await;
+        match self.quorum_task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failed.push(error.to_string()),
+            Err(_) => failed.push("the metadata quorum was stopped".into()),
+        }
+        for dir in &self.dirs {
+            if *dir.health().borrow() == Health::Online && failed.is_empty() {
+                if let Err(error) = dir.close().await {
+                    failed.push(error.to_string());
+                }
+            }
+        }
+        if failed.is_empty() {
+            info!("clean shutdown in {:?}", clock::now() - began);
+            Ok(())
+        } else {
+            Err(BrokerError::Unclean(failed.join("; ")))
+        }
+    }
+}

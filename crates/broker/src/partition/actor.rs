@@ -1,0 +1,405 @@
+//! The task of one partition.
+//!
+//! Owns its log, its replica state, its producers' sequences and the replies that wait for an acknowledgement. It is sent
+//! messages by connections, coordinators and its manager over one bounded queue; it sends to nobody but its disk's sync
+//! rounds, and calls no other partition. Everything that waits in the queue is appended with one write. It ends when told to
+//! close or when its topic is removed; who still waits then is answered NOT_LEADER_OR_FOLLOWER.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures::{future::BoxFuture, stream::FuturesOrdered, FutureExt, StreamExt};
+use norn_core::{
+    metadata::{FlushMode, TopicConfig},
+    producer::ProducerTable,
+    replica::{Action, Event, Replica, Settings, Slot},
+    Millis,
+};
+use norn_env::{clock, select, task};
+use norn_log::{dir::LogDir, LogId, PartitionLog, SyncTicket};
+use norn_protocol::{
+    types::{LeaderEpoch, NodeId, Offset},
+    ErrorCode,
+};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, error, info};
+
+use super::open::log_config;
+use super::{
+    handle::{Message, Produce, Produced},
+    published::{Published, View},
+};
+use crate::controller::Controller;
+
+/// Produce requests that are appended with one write at most; bounds how long the first of them waits for the last.
+const APPENDED_TOGETHER_MAX: usize = 256;
+
+/// Sync rounds under way at once for this log. While one runs, the next gathers; more would only split the gathering.
+const SYNCS_MAX: usize = 2;
+
+/// What a partition's task is started with.
+pub(super) struct Setup {
+    pub id: LogId,
+    pub node: NodeId,
+    pub log: PartitionLog,
+    pub dir: LogDir,
+    pub producers: ProducerTable,
+    pub config: TopicConfig,
+    pub assigned: Arc<norn_core::metadata::Partition>,
+    pub queue: mpsc::Receiver<Message>,
+    pub published: Arc<Published>,
+    pub controller: Controller,
+    /// `producer.id.expiration.ms`.
+    pub producer_ttl_ms: i64,
+}
+
+/// How a partition's task ended.
+#[derive(Debug)]
+pub(super) enum PartitionEnd {
+    /// The log was synced and closed; `Err` says why it could not be.
+    Closed(Result<(), String>),
+    /// Its files are to be removed.
+    Removed,
+}
+
+/// A request that waits for its acknowledgement.
+pub(super) struct Waiting {
+    pub reply: oneshot::Sender<Result<Produced, ErrorCode>>,
+    pub log_append_time: Option<i64>,
+}
+
+pub(super) struct Actor {
+    pub id: LogId,
+    pub log: PartitionLog,
+    dir: LogDir,
+    pub replica: Replica,
+    pub producers: ProducerTable,
+    pub config: TopicConfig,
+    queue: mpsc::Receiver<Message>,
+    published: Arc<Published>,
+    controller: Controller,
+    producer_ttl_ms: i64,
+    pub waiting: BTreeMap<Slot, Waiting>,
+    next_slot: u64,
+    pub actions: Vec<Action>,
+    syncs: FuturesOrdered<SyncTicket>,
+    /// The end that the last submitted sync covers.
+    sync_submitted: Offset,
+    resigning: Option<BoxFuture<'static, LeaderEpoch>>,
+    /// Final: a write or a sync failed, and nothing is served any more.
+    pub failed: bool,
+    dirty: bool,
+}
+
+/// Runs one partition to its end.
+pub(super) async fn run(setup: Setup) -> PartitionEnd {
+    let settings = settings(&setup.config);
+    let mut actor = Actor {
+        replica: Replica::new(setup.node, settings, setup.log.start(), setup.log.end()),
+        sync_submitted: setup.log.durable_end(),
+        id: setup.id,
+        log: setup.log,
+        dir: setup.dir,
+        producers: setup.producers,
+        config: setup.config,
+        queue: setup.queue,
+        published: setup.published,
+        controller: setup.controller,
+        producer_ttl_ms: setup.producer_ttl_ms,
+        waiting: BTreeMap::new(),
+        next_slot: 0,
+        actions: vec![],
+        syncs: FuturesOrdered::new(),
+        resigning: None,
+        failed: false,
+        dirty: true,
+    };
+    // What recovery found is in the files; a sync makes it durable before it counts.
+    actor.step(Event::Assigned(setup.assigned)).await;
+    actor.sync();
+    loop {
+        actor.publish();
+        let deadline = actor.replica.next_deadline();
+        let message = select! {
+            Some(synced) = actor.syncs.next(), if !actor.syncs.is_empty() => {
+                actor.synced(synced).await;
+                continue;
+            }
+            epoch = resigned(&mut actor.resigning), if actor.resigning.is_some() => {
+                actor.resigning = None;
+                debug!(log = %actor.id, %epoch, "gave up the leader epoch");
+                continue;
+            }
+            message = task::wait(|| "a message to the partition".into(), actor.queue.recv()) => message,
+            _ = clock::sleep_until(deadline.unwrap_or_else(clock::now)), if deadline.is_some() => {
+                actor.step(Event::Tick).await;
+                continue;
+            }
+        };
+        match message {
+            Some(Message::Produce(first)) => {
+                if let Some(then) = actor.produce(first).await {
+                    if let Some(end) = actor.receive(then).await {
+                        return actor.end(end).await;
+                    }
+                }
+            }
+            Some(other) => {
+                if let Some(end) = actor.receive(other).await {
+                    return actor.end(end).await;
+                }
+            }
+            None => return actor.end(End::Close).await,
+        }
+    }
+}
+
+pub(super) enum End {
+    Close,
+    Remove,
+}
+
+async fn resigned(resigning: &mut Option<BoxFuture<'static, LeaderEpoch>>) -> LeaderEpoch {
+    match resigning {
+        Some(resigning) => resigning.await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(super) fn settings(config: &TopicConfig) -> Settings {
+    Settings {
+        flush_mode: config.flush_mode,
+        min_insync_replicas: config.min_insync_replicas.max(1) as usize,
+    }
+}
+
+impl Actor {
+    /// Appends `first` and what else waits in the queue with one write; gives back a message that is no Produce.
+    async fn produce(&mut self, first: Produce) -> Option<Message> {
+        let mut requests = vec![first];
+        let mut then = None;
+        while requests.len() < APPENDED_TOGETHER_MAX {
+            match self.queue.try_recv() {
+                Ok(Message::Produce(produce)) => requests.push(produce),
+                Ok(other) => {
+                    then = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        self.append(requests).await;
+        self.sync();
+        then
+    }
+
+    async fn receive(&mut self, message: Message) -> Option<End> {
+        match message {
+            Message::Produce(produce) => {
+                self.append(vec![produce]).await;
+                self.sync();
+            }
+            Message::DeleteRecords { before, reply } => {
+                let deleted = self.delete_records(before).await;
+                // The asker may have gone.
+                let _ = reply.send(deleted);
+            }
+            Message::Assigned(partition) => self.step(Event::Assigned(partition)).await,
+            Message::Configured(config) => {
+                self.log.set_config(log_config(&config));
+                self.config = *config;
+                let settings = settings(&self.config);
+                self.step(Event::Configured(settings)).await;
+                self.sync();
+            }
+            Message::Retain => self.retain().await,
+            Message::Close => return Some(End::Close),
+            Message::Remove => return Some(End::Remove),
+        }
+        None
+    }
+
+    pub(super) fn slot(&mut self, waiting: Waiting) -> Slot {
+        let slot = Slot(self.next_slot);
+        self.next_slot += 1;
+        self.waiting.insert(slot, waiting);
+        slot
+    }
+
+    /// Tells the replica a fact and follows its orders.
+    pub(super) async fn step(&mut self, event: Event) {
+        self.replica.step(event, clock::now(), &mut self.actions);
+        self.follow().await;
+    }
+
+    /// Follows the replica's orders, and those that following them leads to.
+    pub(super) async fn follow(&mut self) {
+        while !self.actions.is_empty() {
+            let mut actions = std::mem::take(&mut self.actions);
+            self.dirty = true;
+            for action in actions.drain(..) {
+                match action {
+                    Action::StartEpoch { epoch, start } => self.log.assign_epoch(epoch, start),
+                    // The value is published with everything else, once per turn.
+                    Action::AdvanceHighWatermark(_) => {}
+                    Action::Answer { slot, result } => self.answer(slot, result),
+                    Action::GiveUpEpoch { epoch } => self.give_up(epoch),
+                }
+            }
+            if self.actions.is_empty() {
+                self.actions = actions;
+                break;
+            }
+        }
+    }
+
+    fn answer(&mut self, slot: Slot, result: Result<Offset, ErrorCode>) {
+        if let Some(waiting) = self.waiting.remove(&slot) {
+            let log_start = self.log.start();
+            let log_append_time = waiting.log_append_time;
+            // The producer may have gone.
+            let _ = waiting.reply.send(result.map(|base_offset| Produced {
+                base_offset,
+                log_append_time,
+                log_start,
+            }));
+        }
+    }
+
+    fn give_up(&mut self, epoch: LeaderEpoch) {
+        let (controller, id) = (self.controller.clone(), self.id.clone());
+        self.resigning = Some(
+            async move {
+                controller.resign_leadership(id.topic_id, id.partition, epoch).await;
+                epoch
+            }
+            .boxed(),
+        );
+    }
+
+    /// Joins the disk's next sync round with what was written since the last.
+    fn sync(&mut self) {
+        let wanted = self.config.flush_mode == FlushMode::Sync && !self.failed;
+        if wanted && self.log.end() > self.sync_submitted && self.syncs.len() < SYNCS_MAX {
+            self.sync_submitted = self.log.end();
+            self.syncs.push_back(self.log.sync());
+        }
+    }
+
+    async fn synced(&mut self, synced: Result<Offset, norn_log::SyncError>) {
+        match synced {
+            Ok(end) => {
+                self.log.synced(end);
+                self.step(Event::Synced { end }).await;
+                self.sync();
+            }
+            Err(cause) => {
+                self.storage_failed(&cause.to_string());
+                self.follow().await;
+            }
+        }
+    }
+
+    /// Final for this log: it serves nothing more, and its offsets are never used again in this epoch.
+    pub(super) fn storage_failed(&mut self, cause: &str) {
+        if !self.failed {
+            error!(log = %self.id, "log is offline: {cause}; its disk failed, the broker goes on without this partition");
+        }
+        self.failed = true;
+        self.dirty = true;
+        self.replica.step(Event::StorageFailed, clock::now(), &mut self.actions);
+    }
+
+    async fn delete_records(&mut self, before: Offset) -> Result<Offset, ErrorCode> {
+        if self.failed {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        if self.replica.leads_in().is_none() {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        let start = self.replica.bounds().delete_before(before)?;
+        match self.log.delete_before(start).await {
+            Ok(_) => {
+                self.step(Event::LogStartMoved { start: self.log.start() }).await;
+                Ok(self.log.start())
+            }
+            Err(cause) => {
+                self.storage_failed(&cause.to_string());
+                self.follow().await;
+                Err(ErrorCode::KafkaStorageError)
+            }
+        }
+    }
+
+    async fn retain(&mut self) {
+        if self.failed {
+            return;
+        }
+        self.producers.expire(Millis(clock::wall_ms()), self.producer_ttl_ms);
+        match self.log.retain(clock::wall_ms(), self.replica.bounds().high_watermark).await {
+            Ok(deleted) if deleted.segments > 0 => {
+                info!(log = %self.id, segments = deleted.segments, bytes = deleted.bytes, start = %self.log.start(), "retention");
+                self.step(Event::LogStartMoved { start: self.log.start() }).await;
+            }
+            Ok(_) => {}
+            Err(cause) => {
+                self.storage_failed(&cause.to_string());
+                self.follow().await;
+            }
+        }
+    }
+
+    /// Publishes the partition as it is now, if it changed.
+    fn publish(&mut self) {
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
+        let bounds = self.replica.bounds();
+        let unavailable = match self.replica.leads_in() {
+            _ if self.failed => Some(ErrorCode::KafkaStorageError),
+            None => Some(ErrorCode::NotLeaderOrFollower),
+            Some(_) => None,
+        };
+        self.published.publish(View {
+            epoch: self.replica.leads_in().unwrap_or(LeaderEpoch::NONE),
+            unavailable,
+            log_start: bounds.start,
+            last_stable: bounds.high_watermark,
+            high_watermark: bounds.high_watermark,
+            high_watermark_at: self.log.position_of(bounds.high_watermark),
+            log_end: bounds.end,
+            log: self.log.view(),
+        });
+    }
+
+    async fn end(mut self, end: End) -> PartitionEnd {
+        self.queue.close();
+        // Whoever still waits learns it from the closed channel.
+        match end {
+            End::Remove => {
+                self.waiting.clear();
+                PartitionEnd::Removed
+            }
+            End::Close => PartitionEnd::Closed(self.close().await),
+        }
+    }
+
+    /// Makes everything durable, so that the next start needs no recovery scan.
+    async fn close(mut self) -> Result<(), String> {
+        while let Some(synced) = self.syncs.next().await {
+            self.synced(synced).await;
+        }
+        if self.failed {
+            return Err("a write or a sync failed earlier".into());
+        }
+        let last = self.log.sync();
+        match task::wait(|| "the last sync round of the log".into(), last).await {
+            Ok(end) => {
+                self.log.synced(end);
+                self.step(Event::Synced { end }).await;
+            }
+            Err(cause) => return Err(cause.to_string()),
+        }
+        self.log.store_producer_snapshot(self.producers.encode()).await.map_err(|cause| cause.to_string())?;
+        self.dir.close_log(self.log).await.map(|_| ()).map_err(|cause| cause.to_string())
+    }
+}

@@ -1,0 +1,149 @@
+//! How the rest of the broker reaches a partition: its published value for reading, its queue for everything else.
+
+use std::sync::Arc;
+
+use norn_core::{metadata::TopicConfig, replica::Acks};
+use norn_env::{
+    clock::{self, Instant},
+    task,
+};
+use norn_protocol::{
+    batch::Batch,
+    types::{LeaderEpoch, Offset, TopicId},
+    ErrorCode,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::published::{Published, ReadySet, View};
+
+/// Requests that may wait for one partition's task; past this its producers' connections stop reading.
+pub(super) const QUEUE_LEN: usize = 1024;
+
+/// Who appends, which decides what is checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin {
+    Client,
+    /// A coordinator of this broker, loaded in this leader epoch; its appends are refused in any other.
+    Coordinator {
+        epoch: LeaderEpoch,
+    },
+}
+
+/// One validated batch to be appended.
+#[derive(Debug)]
+pub(crate) struct Produce {
+    pub batch: Batch,
+    pub acks: Acks,
+    pub deadline: Instant,
+    pub origin: Origin,
+    pub reply: oneshot::Sender<Result<Produced, ErrorCode>>,
+}
+
+/// Where a batch lies, once it is as durable as its `acks` asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Produced {
+    pub base_offset: Offset,
+    /// With `message.timestamp.type=LogAppendTime`.
+    pub log_append_time: Option<i64>,
+    pub log_start: Offset,
+}
+
+/// What a partition's task is sent.
+#[derive(Debug)]
+pub(super) enum Message {
+    Produce(Produce),
+    DeleteRecords {
+        before: Offset,
+        reply: oneshot::Sender<Result<Offset, ErrorCode>>,
+    },
+    /// The image has a newer state of this partition.
+    Assigned(Arc<norn_core::metadata::Partition>),
+    Configured(Box<TopicConfig>),
+    /// Time to look at retention.
+    Retain,
+    /// The broker shuts down: sync, snapshot, close.
+    Close,
+    /// The topic was deleted: close without any of that.
+    Remove,
+}
+
+/// The way to one partition's task.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    topic: Arc<str>,
+    topic_id: TopicId,
+    index: i32,
+    pub(super) queue: mpsc::Sender<Message>,
+    published: Arc<Published>,
+}
+
+impl Partition {
+    pub(super) fn new(
+        topic: Arc<str>,
+        topic_id: TopicId,
+        index: i32,
+        queue: mpsc::Sender<Message>,
+        published: Arc<Published>,
+    ) -> Self {
+        Partition { topic, topic_id, index, queue, published }
+    }
+
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    pub fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
+    pub fn index(&self) -> i32 {
+        self.index
+    }
+
+    /// Whether clients may not write to it.
+    pub fn is_internal(&self) -> bool {
+        *self.topic == *crate::coordinator::OFFSETS_TOPIC
+    }
+
+    pub fn view(&self) -> Arc<View> {
+        self.published.view()
+    }
+
+    pub fn watch(&self, set: &Arc<ReadySet>, slot: u32) {
+        self.published.watch(set, slot);
+    }
+
+    pub fn unwatch(&self, set: &Arc<ReadySet>, slot: u32) {
+        self.published.unwatch(set, slot);
+    }
+
+    /// Hands a batch to the task. Waits while its queue is full; REQUEST_TIMED_OUT if that lasts past the deadline.
+    pub async fn produce(&self, produce: Produce, deadline: Instant) -> Result<(), ErrorCode> {
+        self.send(Message::Produce(produce), deadline).await
+    }
+
+    /// Asks for the log start to move up; the new log start comes through the receiver.
+    pub async fn delete_records(
+        &self,
+        before: Offset,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Result<Offset, ErrorCode>>, ErrorCode> {
+        let (reply, answered) = oneshot::channel();
+        self.send(Message::DeleteRecords { before, reply }, deadline).await?;
+        Ok(answered)
+    }
+
+    pub(super) async fn send(&self, message: Message, deadline: Instant) -> Result<(), ErrorCode> {
+        let message = match self.queue.try_send(message) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(ErrorCode::NotLeaderOrFollower),
+            Err(mpsc::error::TrySendError::Full(message)) => message,
+        };
+        let name = || format!("room in the queue of {}-{}", self.topic, self.index);
+        match task::wait(name, clock::timeout_at(deadline, self.queue.send(message))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(ErrorCode::NotLeaderOrFollower),
+            Err(_) => Err(ErrorCode::RequestTimedOut),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Partitions on this broker: one task each, the sole owner of its log, its replica state and its producers' sequences.
+//! Readers go by the value that it publishes; writers send it messages over a bounded queue.
+
+mod actor;
+mod append;
+mod handle;
+mod manager;
+mod open;
+mod published;
+mod table;
+
+pub(crate) use handle::{Origin, Partition, Produce, Produced};
+pub(crate) use manager::{Manager, ManagerSetup};
+pub(crate) use norn_core::replica::Acks;
+pub(crate) use published::{ReadySet, View};
+pub(crate) use table::PartitionTable;

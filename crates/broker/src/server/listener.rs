@@ -1,0 +1,86 @@
+//! The Kafka listener: binds the port, accepts connections up to `max.connections`, and notices the end of each.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use norn_core::metadata::Endpoint;
+use norn_env::{
+    clock,
+    net::Listener,
+    select,
+    task::{Shutdown, Tasks},
+};
+use tracing::{debug, warn};
+
+use super::connection;
+use crate::api::Context;
+
+/// Pause after a failed accept (out of file descriptors), so that the loop neither spins nor gives up.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long connections may take to finish what they owe at shutdown.
+const DRAIN: Duration = Duration::from_secs(6);
+
+/// The listener of one Kafka endpoint. Owns its connections' tasks; when it ends, all have ended.
+pub(crate) struct Server {
+    listener: Listener,
+    advertised: Endpoint,
+}
+
+impl Server {
+    /// Takes the port before anything else is started, so that a taken one fails the start at once.
+    ///
+    /// An advertised port of 0 becomes the port that was free.
+    pub async fn bind(addr: SocketAddr, mut advertised: Endpoint) -> std::io::Result<Self> {
+        let listener = Listener::bind(addr).await?;
+        if advertised.port == 0 {
+            advertised.port = listener.local_addr().port();
+        }
+        Ok(Server { listener, advertised })
+    }
+
+    /// What clients that come in here are told to connect to.
+    pub fn advertised(&self) -> &Endpoint {
+        &self.advertised
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Accepts until shutdown, then waits for the connections to drain.
+    pub async fn run(self, ctx: Arc<Context>, mut shutdown: Shutdown) {
+        let mut connections: Tasks<()> = Tasks::new();
+        loop {
+            let accepted = select! {
+                _ = shutdown.signaled() => break,
+                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) if connections.len() < ctx.config.network.max_connections => {
+                    debug!(%peer, "connection accepted");
+                    let serve = connection::serve(
+                        stream,
+                        peer,
+                        self.advertised.clone(),
+                        ctx.clone(),
+                        shutdown.clone(),
+                    );
+                    connections.spawn(format!("connection {peer}"), serve);
+                    ctx.metrics.connections(connections.len());
+                }
+                Ok((_, peer)) => {
+                    warn!(%peer, "connection refused: max.connections={} reached", ctx.config.network.max_connections)
+                }
+                Err(error) => {
+                    warn!("accept failed: {error}");
+                    clock::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(self.listener);
+        let deadline = clock::now() + DRAIN;
+        while let Ok(Some(_)) = clock::timeout_at(deadline, connections.join_next()).await {}
+        connections.abort_all();
+    }
+}

@@ -1,0 +1,9 @@
+//! The way in: the listener accepts connections, each connection is one task that reads requests and sends replies in
+//! order. Nothing here knows a topic or a group; the router (`crate::api`) decides who handles a request.
+
+mod connection;
+mod listener;
+mod replies;
+
+pub(crate) use listener::Server;
+pub(crate) use replies::{Reply, Response};

@@ -1,0 +1,184 @@
+//! What a handler gives back for one request, and how the replies of a connection leave: in the order of the requests,
+//! gathered into as few writes as possible.
+
+use std::{collections::VecDeque, io, time::Duration};
+
+use bytes::Bytes;
+use futures::{future::BoxFuture, FutureExt};
+use norn_env::{clock, disk::File, net::WriteHalf, task};
+use norn_protocol::fetch::Part;
+use tokio::sync::{mpsc, OwnedSemaphorePermit};
+
+use crate::metrics::RequestTimer;
+
+/// A whole response with its size prefix. Record bytes of a Fetch stay file ranges until they reach the socket.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub parts: Vec<Part<File>>,
+}
+
+impl Response {
+    pub fn bytes(bytes: Bytes) -> Self {
+        Response { parts: vec![Part::Bytes(bytes)] }
+    }
+}
+
+/// The answer to one request. The handing over to owners has happened by the time it exists; only waiting is left.
+pub(crate) enum Reply {
+    Ready(Response),
+    Waiting(BoxFuture<'static, Response>),
+    /// Produce with `acks=0`: the client expects no response.
+    Nothing,
+    /// The request cannot be answered in a way that the client would understand; the connection ends with this reason.
+    Close(String),
+}
+
+/// A reply in the queue of its connection, with the memory permit of its request, which frees itself when dropped.
+pub(crate) struct Queued {
+    pub reply: Reply,
+    pub timer: RequestTimer,
+    pub _permit: OwnedSemaphorePermit,
+}
+
+/// Why the sending side of a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendEnd {
+    #[error("all replies sent")]
+    Drained,
+    #[error("{0}")]
+    Closed(String),
+    #[error("the peer took nothing for {0:?} (connections.max.idle.ms)")]
+    Stalled(Duration),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// File ranges are sent in steps of this size, so that the idle deadline measures progress and not a whole response.
+const SEND_STEP: u64 = 1 << 20;
+
+/// Sends the replies of one connection in order until the queue closes, the peer goes away or it takes nothing for `idle`.
+pub(super) async fn send_all(
+    mut wr: WriteHalf,
+    mut queue: mpsc::Receiver<Queued>,
+    idle: Duration,
+) -> SendEnd {
+    let mut gathered = VecDeque::new();
+    let mut next = None;
+    loop {
+        let first = match next.take() {
+            Some(queued) => queued,
+            None => match queue.recv().await {
+                Some(queued) => queued,
+                None => {
+                    let _ = wr.shutdown().await;
+                    return SendEnd::Drained;
+                }
+            },
+        };
+        let mut sending = vec![];
+        let Queued { reply, timer, _permit } = first;
+        match resolve(reply).await {
+            Err(reason) => return SendEnd::Closed(reason),
+            Ok(None) => timer.done(),
+            Ok(Some(response)) => sending.push((response, timer)),
+        }
+        // What is ready behind it goes out in the same write.
+        while sending.len() < 64 {
+            let Ok(queued) = queue.try_recv() else { break };
+            match resolve_now(queued) {
+                Resolved::Now(response, timer) => sending.push((response, timer)),
+                Resolved::Nothing(timer) => timer.done(),
+                Resolved::Later(queued) => {
+                    next = Some(queued);
+                    break;
+                }
+            }
+        }
+        for (response, timer) in sending {
+            for part in response.parts {
+                match part {
+                    Part::Bytes(bytes) => gathered.push_back(bytes),
+                    Part::File { file, pos, len } => {
+                        if let Err(end) = flush(&mut wr, &mut gathered, idle).await {
+                            return end;
+                        }
+                        if let Err(end) = send_range(&mut wr, &file, pos, len, idle).await {
+                            return end;
+                        }
+                    }
+                }
+            }
+            timer.done();
+        }
+        if let Err(end) = flush(&mut wr, &mut gathered, idle).await {
+            return end;
+        }
+    }
+}
+
+enum Resolved {
+    Now(Response, RequestTimer),
+    Nothing(RequestTimer),
+    Later(Queued),
+}
+
+async fn resolve(reply: Reply) -> Result<Option<Response>, String> {
+    match reply {
+        Reply::Ready(response) => Ok(Some(response)),
+        Reply::Waiting(waiting) => Ok(Some(waiting.await)),
+        Reply::Nothing => Ok(None),
+        Reply::Close(reason) => Err(reason),
+    }
+}
+
+fn resolve_now(mut queued: Queued) -> Resolved {
+    match queued.reply {
+        Reply::Ready(response) => Resolved::Now(response, queued.timer),
+        Reply::Nothing => Resolved::Nothing(queued.timer),
+        Reply::Waiting(mut waiting) => match (&mut waiting).now_or_never() {
+            Some(response) => Resolved::Now(response, queued.timer),
+            None => {
+                queued.reply = Reply::Waiting(waiting);
+                Resolved::Later(queued)
+            }
+        },
+        Reply::Close(_) => Resolved::Later(queued),
+    }
+}
+
+async fn flush(wr: &mut WriteHalf, gathered: &mut VecDeque<Bytes>, idle: Duration) -> Result<(), SendEnd> {
+    if gathered.is_empty() {
+        return Ok(());
+    }
+    let deadline = clock::now() + idle;
+    let sent =
+        task::wait(|| "the peer to take a reply".into(), clock::timeout_at(deadline, wr.write_all(gathered)));
+    match sent.await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(SendEnd::Stalled(idle)),
+    }
+}
+
+async fn send_range(
+    wr: &mut WriteHalf,
+    file: &File,
+    mut pos: u64,
+    mut len: u64,
+    idle: Duration,
+) -> Result<(), SendEnd> {
+    while len > 0 {
+        let step = len.min(SEND_STEP);
+        let deadline = clock::now() + idle;
+        let sent = task::wait(
+            || "the peer to take records".into(),
+            clock::timeout_at(deadline, wr.send_file(file, pos, step)),
+        );
+        match sent.await {
+            Ok(done) => done?,
+            Err(_) => return Err(SendEnd::Stalled(idle)),
+        }
+        pos += step;
+        len -= step;
+    }
+    Ok(())
+}
