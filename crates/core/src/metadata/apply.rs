@@ -27,7 +27,9 @@ impl Image {
             Command::RegisterBroker { node, incarnation, directories, endpoint, rack } => {
                 self.register(index, *node, *incarnation, directories, endpoint, rack)
             }
-            Command::SetFenced { node, broker_epoch, fenced } => self.set_fenced(*node, *broker_epoch, *fenced),
+            Command::SetFenced { node, broker_epoch, fenced } => {
+                self.set_fenced(*node, *broker_epoch, *fenced)
+            }
             Command::CreateTopic { name, id, assignments, configs } => {
                 self.create_topic(name, *id, assignments, configs)
             }
@@ -184,7 +186,8 @@ impl Image {
             ConfigResource::ClusterDefault => &self.cluster_configs,
         };
         for change in changes {
-            if change.expected.as_ref().is_some_and(|expected| expected.as_ref() != present.get(&change.name)) {
+            if change.expected.as_ref().is_some_and(|expected| expected.as_ref() != present.get(&change.name))
+            {
                 return Err(Refused::ConfigMoved { name: change.name.clone() });
             }
         }

@@ -18,7 +18,10 @@ const VERSION: u16 = 1;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// The first command of a cluster. If it has an id already, that one stays.
-    FormCluster { cluster_id: String, feature_level: u16 },
+    FormCluster {
+        cluster_id: String,
+        feature_level: u16,
+    },
     /// A process took up its work. Its new epoch is the command's index. From here on no partition is
     /// led in an epoch in which an earlier incarnation led it.
     RegisterBroker {
@@ -29,15 +32,37 @@ pub enum Command {
         rack: Option<String>,
     },
     /// A broker is not heard any more (`fenced`), or again: it leads nothing while it is fenced.
-    SetFenced { node: NodeId, broker_epoch: BrokerEpoch, fenced: bool },
+    SetFenced {
+        node: NodeId,
+        broker_epoch: BrokerEpoch,
+        fenced: bool,
+    },
     /// A new topic: the replicas of each partition, and what is set on it.
-    CreateTopic { name: String, id: TopicId, assignments: Vec<Vec<NodeId>>, configs: Vec<(String, String)> },
-    DeleteTopic { id: TopicId },
+    CreateTopic {
+        name: String,
+        id: TopicId,
+        assignments: Vec<Vec<NodeId>>,
+        configs: Vec<(String, String)>,
+    },
+    DeleteTopic {
+        id: TopicId,
+    },
     /// More partitions, the first of them numbered `first`: how many there were at the decision.
-    CreatePartitions { id: TopicId, first: PartitionIndex, assignments: Vec<Vec<NodeId>> },
-    SetConfigs { resource: ConfigResource, changes: Vec<ConfigChange> },
+    CreatePartitions {
+        id: TopicId,
+        first: PartitionIndex,
+        assignments: Vec<Vec<NodeId>>,
+    },
+    SetConfigs {
+        resource: ConfigResource,
+        changes: Vec<ConfigChange>,
+    },
     /// A block of producer ids for a broker to give out.
-    AllocateProducerIds { node: NodeId, broker_epoch: BrokerEpoch, count: i32 },
+    AllocateProducerIds {
+        node: NodeId,
+        broker_epoch: BrokerEpoch,
+        count: i32,
+    },
     /// A leader's change of its ISR (KIP-497), with the epoch of each member (KIP-903).
     AlterPartition {
         id: TopicId,
@@ -152,7 +177,7 @@ macro_rules! kinds {
             }
 
             fn knows(kind: u16) -> bool {
-                matches!(kind, $($kind)|*)
+                [$($kind),*].contains(&kind)
             }
 
             /// The command's name, for logs.

@@ -311,8 +311,8 @@ mod tests {
 
     #[test]
     fn every_entry_of_a_list_is_checked() {
-        let policy =
-            ConfigDef::new("policy", ConfigType::List, None, "").allowed(Allowed::EachOf(&["compact", "delete"]));
+        let policy = ConfigDef::new("policy", ConfigType::List, None, "")
+            .allowed(Allowed::EachOf(&["compact", "delete"]));
         assert!(policy.check("compact, delete").is_ok());
         assert!(policy.check("compact,shred").is_err());
         assert_eq!(list(" a, ,b,"), ["a", "b"]);

@@ -193,7 +193,8 @@ mod tests {
 
     #[test]
     fn a_topic_overrides_its_broker() {
-        let (none, file) = (ConfigMap::new(), overrides(&[("flush.mode", "async"), ("log.retention.hours", "2")]));
+        let (none, file) =
+            (ConfigMap::new(), overrides(&[("flush.mode", "async"), ("log.retention.hours", "2")]));
         let topic = overrides(&[("flush.mode", "sync"), ("cleanup.policy", "compact,delete")]);
         let layers = ConfigLayers { topic: &topic, broker: &none, cluster: &none, file: &file };
         let config = TopicConfig::resolve(&layers).unwrap();

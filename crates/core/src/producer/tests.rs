@@ -175,8 +175,10 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let epoch = prop_oneof![8 => Just(0_i16), 2 => -1..2_i16];
+    let skew = prop_oneof![8 => Just(0), 1 => -3..4];
     prop_oneof![
-        8 => (0..3_i64, prop_oneof![8 => Just(0_i16), 2 => -1..2_i16], prop_oneof![8 => Just(0), 1 => -3..4], 1..4)
+        8 => (0..3_i64, epoch, skew, 1..4)
             .prop_map(|(producer, epoch, skew, records)| Step::Send(producer, epoch, skew, records)),
         4 => (0..12_usize).prop_map(Step::Resend),
         1 => (1..5).prop_map(Step::Plain),
@@ -208,10 +210,13 @@ proptest! {
                 Step::Send(producer, epoch, skew, records) => {
                     let newest = model.log.iter().rev().find(|kept| kept.producer_id.0 == producer);
                     // Starts below the largest sequence, so that wrapping is met.
-                    let (current, next) = newest
-                        .map_or((1, Sequence(i32::MAX - 9)), |kept| (kept.producer_epoch.0, kept.last_sequence().plus(1)));
+                    let (current, next) = match newest {
+                        Some(kept) => (kept.producer_epoch.0, kept.last_sequence().plus(1)),
+                        None => (1, Sequence(i32::MAX - 9)),
+                    };
                     let next = if epoch > 0 { Sequence(0) } else { next };
-                    Some(batch(producer, (current + epoch).max(0), next.0.saturating_add(skew).max(0), records))
+                    let sequence = next.0.saturating_add(skew).max(0);
+                    Some(batch(producer, (current + epoch).max(0), sequence, records))
                 }
                 Step::Resend(back) => model.log.iter().rev().nth(back).copied(),
                 Step::Plain(records) => Some(batch(-1, -1, -1, records)),

@@ -277,7 +277,11 @@ struct Model {
 
 impl Model {
     fn durable(&self) -> i64 {
-        if self.settings.flush_mode == FlushMode::Sync { self.synced } else { self.end }
+        if self.settings.flush_mode == FlushMode::Sync {
+            self.synced
+        } else {
+            self.end
+        }
     }
 
     fn leads(&self) -> bool {

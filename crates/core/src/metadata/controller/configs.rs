@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use norn_protocol::types::{NodeId, TopicId};
+use norn_protocol::types::NodeId;
 use norn_protocol::ErrorCode;
 
 use super::super::command::{Command, ConfigChange, ConfigResource};
@@ -55,7 +55,7 @@ pub fn alter_topic_configs(
     edits: &[ConfigEdit],
     layers: &ConfigLayers<'_>,
 ) -> Result<Command, AdminError> {
-    let topic = image.topic_by_name(name).ok_or(Refused::UnknownTopic { id: TopicId::NONE })?;
+    let topic = image.topic_by_name(name).ok_or(AdminError::UnknownTopic)?;
     let inherited = ConfigLayers { topic: &topic.configs, ..*layers };
     let changes = changes(&TOPIC_CONFIGS, &topic.configs, &inherited, edits)?;
     let mut next = topic.configs.clone();
@@ -117,7 +117,7 @@ fn changes(
             continue;
         }
         let def = table.get(&name)?;
-        let Some(value) = &edit.value else { return Err(AdminError::NullConfig { name }) };
+        let Some(value) = &edit.value else { return Err(AdminError::NullEdit { name }) };
         let change = match edit.op {
             ConfigOp::Set | ConfigOp::Delete => {
                 ConfigChange { name, value: Some(value.clone()), expected: None }

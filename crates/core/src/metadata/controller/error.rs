@@ -16,6 +16,8 @@ pub enum AdminError {
     /// What applying the command would say too.
     #[error(transparent)]
     Refused(#[from] Refused),
+    #[error("This server does not host this topic-partition.")]
+    UnknownTopic,
     #[error("Number of partitions was set to an invalid non-positive value.")]
     NoPartitions,
     #[error("Excessively large number of partitions per request: {asked}, the most is {PARTITIONS_MAX}.")]
@@ -44,12 +46,16 @@ pub enum AdminError {
     UnevenAssignment { found: usize, expected: usize },
     #[error("partitions should be a consecutive 0-based integer sequence.")]
     PartitionsNotConsecutive,
-    #[error("Attempted to add {added} additional partition(s), but only {assigned} assignment(s) were specified.")]
+    #[error(
+        "Attempted to add {added} additional partition(s), but only {assigned} assignment(s) were specified."
+    )]
     AssignmentCount { added: usize, assigned: usize },
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("Null value not supported for topic configs: {name}")]
     NullConfig { name: String },
+    #[error("Null value not supported for : {name}")]
+    NullEdit { name: String },
     #[error("Error due to duplicate config keys: {name}")]
     DuplicateConfig { name: String },
     #[error("Can't {op} to key {name} because its type is not LIST.")]
@@ -66,6 +72,7 @@ impl AdminError {
         match self {
             AdminError::Name(_) => ErrorCode::InvalidTopicException,
             AdminError::Refused(refused) => refused.code(),
+            AdminError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
             AdminError::NoPartitions | AdminError::NoIncrease { .. } => ErrorCode::InvalidPartitions,
             AdminError::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
             AdminError::NoReplicas | AdminError::TooFewBrokers { .. } => ErrorCode::InvalidReplicationFactor,
@@ -79,6 +86,7 @@ impl AdminError {
                 ErrorCode::InvalidConfig
             }
             AdminError::CountBesideAssignment { .. }
+            | AdminError::NullEdit { .. }
             | AdminError::DuplicateConfig { .. }
             | AdminError::ReadOnlyConfig { .. }
             | AdminError::ClusterWideConfig { .. } => ErrorCode::InvalidRequest,

@@ -1,4 +1,5 @@
-//! Where new replicas go: spread over racks first, then to the brokers that have the fewest.
+//! Where new replicas go: leaders where the fewest lead, followers over racks first, then to the
+//! brokers that have the fewest.
 //!
 //! Without randomness, unlike Kafka's `StripedReplicaPlacer`: equal images give equal assignments.
 
@@ -28,9 +29,8 @@ impl Placement {
     /// The load as of an image.
     pub fn of(image: &Image) -> Placement {
         let live = image.brokers().filter(|broker| !broker.fenced);
-        let mut brokers: BTreeMap<_, _> = live
-            .map(|broker| (broker.node, Load { rack: broker.rack.clone(), ..Load::default() }))
-            .collect();
+        let mut brokers: BTreeMap<_, _> =
+            live.map(|broker| (broker.node, Load { rack: broker.rack.clone(), ..Load::default() })).collect();
         for partition in image.topics().flat_map(|topic| &topic.partitions) {
             count(&mut brokers, &partition.replicas);
         }
@@ -56,21 +56,18 @@ impl Placement {
         let mut racks = BTreeSet::new();
         while replicas.len() < factor {
             let free = self.brokers.iter().filter(|(node, _)| !replicas.contains(node));
-            // A broker without a rack is a rack of its own.
-            let rank = |(node, load): &(&NodeId, &Load)| {
-                let shares_rack = load.rack.as_ref().is_some_and(|rack| racks.contains(rack));
-                (shares_rack, load.replicas, load.preferred, **node)
+            // The leader goes where the fewest lead, since it does the most work. A broker without a
+            // rack is a rack of its own.
+            let rank = |(node, load): &(&NodeId, &Load)| match replicas.is_empty() {
+                true => (false, load.preferred, load.replicas, **node),
+                false => {
+                    let shares_rack = load.rack.as_ref().is_some_and(|rack| racks.contains(rack));
+                    (shares_rack, load.replicas, load.preferred, **node)
+                }
             };
             let Some((node, load)) = free.min_by_key(rank) else { break };
             racks.extend(load.rack.clone());
             replicas.push(*node);
-        }
-        let leads_least = |index: &usize| {
-            let node = replicas[*index];
-            self.brokers.get(&node).map(|load| (load.preferred, node))
-        };
-        if let Some(leader) = (0..replicas.len()).min_by_key(leads_least) {
-            replicas.swap(0, leader);
         }
         count(&mut self.brokers, &replicas);
         replicas

@@ -173,13 +173,13 @@ pub fn create_partitions(
     placement: &mut Placement,
     asked: &CreatePartitions<'_>,
 ) -> Result<Command, AdminError> {
-    let unknown = Refused::UnknownTopic { id: TopicId::NONE };
-    let topic = image.topic_by_name(asked.name).ok_or(unknown)?;
+    let topic = image.topic_by_name(asked.name).ok_or(AdminError::UnknownTopic)?;
     let current = topic.partitions.len();
     let total = usize::try_from(asked.total).unwrap_or(0);
-    let added = total.checked_sub(current).filter(|added| *added > 0).ok_or_else(|| {
-        AdminError::NoIncrease { name: asked.name.to_owned(), current, asked: asked.total }
-    })?;
+    let added = total
+        .checked_sub(current)
+        .filter(|added| *added > 0)
+        .ok_or_else(|| AdminError::NoIncrease { name: asked.name.to_owned(), current, asked: asked.total })?;
     bounded(added)?;
     let factor = topic.replication_factor();
     let assignments = match asked.assignments {

@@ -32,11 +32,11 @@ fn bytes_that_follow_a_command_are_refused() {
 fn the_encoding_stays_as_it_is() {
     let proposal = Proposal { request: request(1, 2, 3), command: Command::DeleteTopic { id: id(4) } };
     let expected = [
-        &[0, 1, 0, 5][..],                       // version 1, kind 5
-        &[1],                                    // a request id follows
-        &[0, 0, 0, 1],                           // node
-        &[0, 0, 0, 0, 0, 0, 0, 2],               // broker epoch
-        &[0, 0, 0, 0, 0, 0, 0, 3],               // counter
+        &[0, 1, 0, 5][..],                                 // version 1, kind 5
+        &[1],                                              // a request id follows
+        &[0, 0, 0, 1],                                     // node
+        &[0, 0, 0, 0, 0, 0, 0, 2],                         // broker epoch
+        &[0, 0, 0, 0, 0, 0, 0, 3],                         // counter
         &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4], // topic id
     ];
     assert_eq!(proposal.encode(), expected.concat());
@@ -66,7 +66,10 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0..12_u8) {
+    fn random_bytes_are_read_without_a_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        kind in 0..12_u8,
+    ) {
         let _ = Proposal::decode(&bytes);
         let _ = Proposal::decode(&[&[0, 1, 0, kind][..], &bytes].concat());
         let _ = outcome::decode(&bytes);

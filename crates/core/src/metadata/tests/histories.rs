@@ -41,9 +41,12 @@ fn command() -> impl Strategy<Value = Command> {
         1 => text().prop_map(|cluster_id| Command::FormCluster { cluster_id, feature_level: 1 }),
         4 => (node(), 0..3_u128, 0..2_u128)
             .prop_map(|(node, incarnation, directory)| register_with(node, incarnation, &[directory])),
-        3 => (node(), epoch.clone(), any::<bool>()).prop_map(|(node, epoch, fenced)| fence(node, epoch, fenced)),
+        3 => (node(), epoch.clone(), any::<bool>())
+            .prop_map(|(node, epoch, fenced)| fence(node, epoch, fenced)),
         6 => (name, topic(), assignments(), prop::collection::vec((text(), text()), 0..2))
-            .prop_map(|(name, topic, assignments, configs)| Command::CreateTopic { name, id: id(topic), assignments, configs }),
+            .prop_map(|(name, topic, assignments, configs)| {
+                Command::CreateTopic { name, id: id(topic), assignments, configs }
+            }),
         1 => topic().prop_map(|topic| Command::DeleteTopic { id: id(topic) }),
         2 => (topic(), 0..4, assignments()).prop_map(|(topic, first, assignments)| Command::CreatePartitions {
             id: id(topic),
@@ -54,22 +57,18 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(resource, changes)| Command::SetConfigs { resource, changes }),
         2 => (node(), epoch.clone(), -1..3).prop_map(|(node, epoch, count)| allocate(node, epoch, count)),
         6 => (topic(), 0..4, 0..4, prop::collection::vec((node(), epoch.clone()), 0..4))
-            .prop_map(|(topic, leader_epoch, partition_epoch, isr)| alter(topic, leader_epoch, partition_epoch, &isr)),
+            .prop_map(|(topic, leader, partition, isr)| alter(topic, leader, partition, &isr)),
         3 => (topic(), node(), epoch, 0..4)
             .prop_map(|(topic, node, epoch, leader_epoch)| resign(topic, node, epoch, leader_epoch)),
     ]
 }
 
 pub(super) fn proposal() -> impl Strategy<Value = Proposal> {
-    let request = prop::option::of((node(), 0..12_i64, 0..4_u64));
-    (request, command()).prop_map(|(named, command)| Proposal {
-        request: named.and_then(|(node, epoch, counter)| request_of(node, epoch, counter)),
+    let named = prop::option::of((node(), 0..12_i64, 0..4_u64));
+    (named, command()).prop_map(|(named, command)| Proposal {
+        request: named.and_then(|(node, epoch, counter)| request(node, epoch, counter)),
         command,
     })
-}
-
-fn request_of(node: i32, epoch: i64, counter: u64) -> Option<RequestId> {
-    super::request(node, epoch, counter)
 }
 
 /// Epochs that a client of the image cannot know are aimed at what is there, so that commands meet
@@ -109,17 +108,25 @@ fn check_invariants(before: &Image, after: &Image) {
                 assert!(partition.isr.contains(&leader), "the leader is in sync");
                 assert!(after.is_alive(leader), "the leader is alive");
             } else {
-                assert!(!partition.isr.iter().any(|node| after.is_alive(*node)) || partition.leader_epoch.0 > 0);
+                assert!(
+                    !partition.isr.iter().any(|node| after.is_alive(*node)) || partition.leader_epoch.0 > 0
+                );
             }
-            let Some(old) = before.topic(topic.id).and_then(|topic| topic.partitions.get(index)) else { continue };
+            let Some(old) = before.topic(topic.id).and_then(|topic| topic.partitions.get(index)) else {
+                continue;
+            };
             assert!(partition.leader_epoch >= old.leader_epoch, "epochs never fall");
             if partition != old {
-                assert!(partition.partition_epoch > old.partition_epoch, "a change raises the partition epoch");
+                assert!(
+                    partition.partition_epoch > old.partition_epoch,
+                    "a change raises the partition epoch"
+                );
             }
             if partition.leader != old.leader {
                 assert!(partition.leader_epoch > old.leader_epoch, "a new leader leads in a new epoch");
             }
-            let incarnation = |image: &Image| partition.leader.and_then(|node| image.broker(node)).map(|b| b.epoch);
+            let incarnation =
+                |image: &Image| partition.leader.and_then(|node| image.broker(node)).map(|b| b.epoch);
             if partition.leader == old.leader && incarnation(before) != incarnation(after) {
                 assert!(partition.leader_epoch > old.leader_epoch, "a new incarnation leads in a new epoch");
             }
@@ -132,7 +139,10 @@ fn check_invariants(before: &Image, after: &Image) {
 proptest! {
     #[test]
     fn every_node_comes_to_the_same_image_and_it_stays_whole(
-        proposals in prop::collection::vec((proposal(), prop::bool::weighted(0.8), prop::bool::weighted(0.1)), 0..60),
+        proposals in prop::collection::vec(
+            (proposal(), prop::bool::weighted(0.8), prop::bool::weighted(0.1)),
+            0..60,
+        ),
     ) {
         let mut cluster = Cluster::of(3);
         let mut follower = State::restore(&cluster.state.snapshot()).unwrap();
@@ -161,9 +171,12 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_snapshot_is_refused(proposals in prop::collection::vec(command(), 0..20), bit in any::<usize>()) {
+    fn a_damaged_snapshot_is_refused(
+        commands in prop::collection::vec(command(), 0..20),
+        bit in any::<usize>(),
+    ) {
         let mut cluster = Cluster::of(3);
-        for command in proposals {
+        for command in commands {
             let _ = cluster.apply(command);
         }
         let mut bytes = cluster.state.snapshot().to_vec();

@@ -106,10 +106,7 @@ fn a_name_belongs_to_one_topic() {
     let collides = Refused::TopicCollides { name: "a_b".into(), other: "a.b".into() };
     assert_eq!(cluster.apply(create("a_b", 2, &[&[1]])), Err(collides));
     cluster.apply(Command::DeleteTopic { id: id(1) }).unwrap();
-    assert_eq!(
-        cluster.apply(Command::DeleteTopic { id: id(1) }),
-        Err(Refused::UnknownTopic { id: id(1) })
-    );
+    assert_eq!(cluster.apply(Command::DeleteTopic { id: id(1) }), Err(Refused::UnknownTopic { id: id(1) }));
     cluster.apply(create("a_b", 2, &[&[1]])).unwrap();
     assert_eq!(cluster.state.image().topic_by_name("a_b").unwrap().id, id(2));
     assert!(cluster.state.image().topic_by_name("a.b").is_none());
