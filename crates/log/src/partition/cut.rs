@@ -26,7 +26,8 @@ impl PartitionLog {
     /// or later are forgotten, even if no record is removed (KAFKA-10706). Durable when it returns; what the journal
     /// holds of the removed records will not come back over newer ones.
     ///
-    /// Tickets that are still out resolve with no more than the new end. Returns it.
+    /// Tickets that are still out resolve with no more than the new end. Returns it. If the log's start lay within
+    /// the batch that `offset` is in, both are at that batch's first offset then.
     pub async fn truncate_to(&mut self, offset: Offset) -> Result<Offset, LogError> {
         if offset < self.start {
             return Err(LogError::OutOfRange { offset, start: self.start, end: self.end });
@@ -64,6 +65,11 @@ impl PartitionLog {
         segment.cut(len, end, cut.max_ts);
         self.dirty.cut(base, len);
         self.recent.retain(|(at, _)| *at <= end);
+        if end < self.start {
+            // The start lay within the batch that was removed.
+            self.save_start(end).await?;
+            self.start = end;
+        }
         self.end = end;
         self.durable_end = self.durable_end.min(end);
         self.shared.cuts().push(end);

@@ -16,6 +16,9 @@ mod retention;
 mod snapshots;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};

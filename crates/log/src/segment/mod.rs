@@ -169,7 +169,8 @@ impl Segment {
             assert!(header.base_offset >= state.next, "offsets rise within a segment");
             let due = index.entries.last().is_none_or(|last| {
                 // An interval lies wholly within what this process wrote, or wholly outside.
-                state.size == state.sound_from || state.size - u64::from(last.position) >= u64::from(self.interval)
+                state.size == state.sound_from
+                    || state.size - u64::from(last.position) >= u64::from(self.interval)
             });
             if due {
                 index.entries.push(entry(self.base, header.base_offset, state.size, state.max_ts));
@@ -296,7 +297,8 @@ impl Segment {
         let Some(index) = &mut state.index else { return };
         for interval in intervals {
             // The index may have been loaded anew or cut since the bytes were read.
-            let same = index.entries.get(interval.slot).is_some_and(|e| u64::from(e.position) == interval.start);
+            let same =
+                index.entries.get(interval.slot).is_some_and(|e| u64::from(e.position) == interval.start);
             if same {
                 let word = interval.slot / 64;
                 if index.sound.len() <= word {
@@ -329,7 +331,10 @@ impl State {
 
 impl fmt::Debug for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Segment").field("base", &self.base).field("size", &self.size()).finish_non_exhaustive()
+        f.debug_struct("Segment")
+            .field("base", &self.base)
+            .field("size", &self.size())
+            .finish_non_exhaustive()
     }
 }
 

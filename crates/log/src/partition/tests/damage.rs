@@ -1,0 +1,122 @@
+//! Bits that flip at rest: every offset that was not hit stays readable, the others are refused, nothing wrong is
+//! handed out.
+
+use super::*;
+use proptest::prelude::*;
+
+const BATCHES: i64 = 24;
+
+async fn closed_log(root: &Path, config: &LogConfig) -> i64 {
+    let (mut log, _) = open(root, config, None).await;
+    for n in 0..BATCHES {
+        append_synced(&mut log, 2, 60, (n / 9) as i32).await;
+    }
+    log.close().await.unwrap().0
+}
+
+/// Where the batches of a segment's file stand.
+fn places(path: &Path) -> Vec<(i64, std::ops::Range<usize>)> {
+    let bytes = std::fs::read(path).unwrap();
+    let mut at = 0;
+    Batch::split_all(bytes.into())
+        .unwrap()
+        .into_iter()
+        .map(|batch| {
+            let range = at..at + batch.bytes.len();
+            at = range.end;
+            (batch.header.base_offset.0, range)
+        })
+        .collect()
+}
+
+/// Flips a bit of the batch number `batch` of the first segment and reads every offset.
+async fn flip_and_read(root: PathBuf, batch: usize, byte: usize, bit: u8, config: LogConfig) {
+    let end = closed_log(&root, &config).await;
+    let path = segment_path(&root, 0);
+    let places = places(&path);
+    let (base, range) = places[batch % places.len()].clone();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[range.start + byte % range.len()] ^= 1 << bit;
+    std::fs::write(&path, &bytes).unwrap();
+    let original = |offset: i64| crate::testing::batch_at(offset & !1, 2, ((offset / 2) / 9) as i32, 60);
+
+    for recovery_point in [None, Some(end), Some(end)] {
+        let (log, report) = open(&root, &config, recovery_point).await;
+        assert_eq!((log.start(), log.end()), (Offset(0), Offset(end)));
+        assert_eq!(report.cut_bytes, 0);
+        for max in [1, 100_000] {
+            for offset in 0..end {
+                let read = fetch(&log.view(), offset, max, limit(&log)).await;
+                if offset & !1 == base {
+                    let named = matches!(&read, Err(ReadError::Corrupt { first, next, .. })
+                        if *first == Offset(base) && *next == Offset(base + 2));
+                    assert!(named, "{offset}: {read:?}");
+                } else {
+                    let batches = read.unwrap_or_else(|e| panic!("{offset}, hit {base}: {e}"));
+                    assert_eq!(batches[0].bytes, original(offset), "{offset}");
+                    assert!(batches.iter().all(|b| b.header.base_offset.0 != base));
+                }
+            }
+        }
+        log.close().await.unwrap();
+    }
+}
+
+#[test]
+fn a_flipped_length_costs_only_its_batch() {
+    for byte in 8..12 {
+        for bit in 0..8 {
+            run(|root| flip_and_read(root, 3, byte, bit, small()));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_flipped_bit_costs_only_its_batch(batch in 0usize..30, byte in 0usize..300, bit in 0u8..8, interval in 1u32..2000, segment in 500u64..9000) {
+        let config = LogConfig { index_interval_bytes: interval, segment_bytes: segment, ..small() };
+        run(|root| flip_and_read(root, batch, byte, bit, config));
+    }
+
+    #[test]
+    fn a_flipped_header_costs_only_its_batch(batch in 0usize..30, byte in 0usize..61, bit in 0u8..8, interval in 1u32..2000, segment in 500u64..9000) {
+        let config = LogConfig { index_interval_bytes: interval, segment_bytes: segment, ..small() };
+        run(|root| flip_and_read(root, batch, byte, bit, config));
+    }
+}
+
+#[test]
+fn what_this_process_wrote_is_not_read_again_and_all_else_is_once() {
+    run(|root| async move {
+        let end = closed_log(&root, &small()).await;
+        let (mut log, _) = open(&root, &small(), None).await;
+        append_synced(&mut log, 2, 60, 5).await;
+        assert_eq!(offsets_from(&log, 0, 100_000).await, (0..end + 2).collect::<Vec<_>>());
+        // Behind the back of the process: what was checked is not checked again.
+        let path = segment_path(&root, 0);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[70] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(log.view().locate(Offset(0), 100_000, limit(&log), true).await.is_ok());
+    });
+}
+
+#[test]
+fn timestamps_are_looked_up_around_damage() {
+    run(|root| async move {
+        let end = closed_log(&root, &small()).await;
+        let path = segment_path(&root, 0);
+        let (base, range) = places(&path)[2].clone();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[range.start + 9] ^= 0x10;
+        std::fs::write(&path, bytes).unwrap();
+        let (log, _) = open(&root, &small(), None).await;
+        for offset in 0..end {
+            let hit = log.view().offset_for_timestamp(1000 + offset).await.unwrap().unwrap();
+            let expected = if offset & !1 == base { base + 2 } else { offset };
+            assert_eq!(hit.offset.0, expected);
+        }
+    });
+}
