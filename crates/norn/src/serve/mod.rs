@@ -1,0 +1,83 @@
+//! `norn serve`: from the command line to a broker that runs, and back to an exit status.
+
+mod host;
+mod http;
+mod logging;
+mod node;
+mod signals;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use norn_broker::config::{Config, Layer, Warning};
+
+pub use logging::LogFormat;
+
+use crate::cli::ServeArgs;
+use crate::settings::{self, SettingsError};
+use node::NodeError;
+
+/// Exit status of a configuration that is refused; 1 is a failure of what was configured.
+const CONFIG_REFUSED: u8 = 2;
+
+/// Reads the settings and runs a broker until it is told to stop.
+pub fn run(args: &ServeArgs) -> ExitCode {
+    let (config, warnings) = match load(args) {
+        Ok(loaded) => loaded,
+        Err(reasons) => {
+            for reason in &reasons {
+                eprintln!("error: {reason}");
+            }
+            return ExitCode::from(CONFIG_REFUSED);
+        }
+    };
+    if let Err(error) = logging::start(args.log_format) {
+        eprintln!("error: {error}");
+        return ExitCode::from(CONFIG_REFUSED);
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(node::run(config)),
+        Err(source) => Err(NodeError::Runtime(source)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The configuration, or every reason why there is none.
+fn load(args: &ServeArgs) -> Result<(Config, Vec<Warning>), Vec<String>> {
+    let layers = layers(args).map_err(|error| vec![error.to_string()])?;
+    let (mut config, warnings) = Config::from_layers(layers)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    config.name_this_host(&host::name());
+    Ok((config, warnings))
+}
+
+fn layers(args: &ServeArgs) -> Result<Vec<Layer>, SettingsError> {
+    let mut layers = match &args.config {
+        Some(path) => file_layers(path)?,
+        None => Vec::new(),
+    };
+    let variables = std::env::vars_os()
+        .filter_map(|(var, value)| Some((var.into_string().ok()?, value.into_string().ok()?)));
+    layers.extend(settings::of_environment(variables));
+    layers.extend(settings::of_arguments(&args.set)?);
+    Ok(layers)
+}
+
+fn file_layers(path: &Path) -> Result<Vec<Layer>, SettingsError> {
+    let name = path.display().to_string();
+    match std::fs::read(path) {
+        Ok(content) => settings::of_file(&name, &content),
+        Err(source) => Err(SettingsError::Read { path: name, source }),
+    }
+}
