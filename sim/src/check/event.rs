@@ -1,0 +1,134 @@
+//! What clients record: facts about requests and their answers, never conclusions.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+/// A partition. Two topics of one name are told apart by the id, which is nil for topics that nobody deletes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tp {
+    pub topic: Arc<str>,
+    pub id: Uuid,
+    pub partition: i32,
+}
+
+impl Tp {
+    /// A partition of a topic that nobody deletes.
+    pub fn new(topic: &Arc<str>, partition: i32) -> Self {
+        Self { topic: topic.clone(), id: Uuid::nil(), partition }
+    }
+}
+
+impl fmt::Display for Tp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)?;
+        match self.id.is_nil() {
+            true => Ok(()),
+            false => write!(f, "[{}]", self.id),
+        }
+    }
+}
+
+/// What a record holds: which client wrote it, in which of its streams (numbered anew whenever it can no longer promise
+/// an order), as the how-manieth. It names one record of the whole world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Content {
+    pub client: u32,
+    pub stream: u32,
+    pub counter: u64,
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "client {} stream {} record {}", self.client, self.stream, self.counter)
+    }
+}
+
+/// Who reads: a client, and which of its passes over a partition (numbered anew at each start and each seek).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reader {
+    pub client: u32,
+    pub pass: u32,
+}
+
+/// When a request was sent and when its answer was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub sent: Duration,
+    pub done: Duration,
+}
+
+/// What may happen to a topic's records, known before any is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicFacts {
+    /// `flush.mode=sync`: what was acknowledged or read survives the loss of power.
+    pub sync: bool,
+    /// Records leave at its start, by DeleteRecords (up to what was asked for) or by retention.
+    pub trim: Trim,
+}
+
+/// How records leave a topic's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trim {
+    /// Not at all.
+    Never,
+    /// By DeleteRecords.
+    Records,
+    /// By retention.
+    Retention,
+}
+
+/// One thing that a client did or saw.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A topic of the plan.
+    Topic { topic: Arc<str>, facts: TopicFacts },
+    /// The faults have stopped.
+    Healed { at: Duration },
+    /// A produce was sent, of `count` records from `first` on. `idempotent`: the stream's sequences have no gap.
+    Produced { tp: Tp, first: Content, count: u32, idempotent: bool },
+    /// A produce was acknowledged; `base` is missing where the broker only said that it has the records already.
+    Acked { tp: Tp, first: Content, count: u32, base: Option<i64>, span: Span },
+    /// The oldest unacknowledged batch of an idempotent producer was refused for its sequence.
+    SequenceRefused { tp: Tp, first: Content, error: String, at: Duration },
+    /// Records came for a reader that stood at `position`: (offset, leader epoch, content).
+    Read { reader: Reader, tp: Tp, position: i64, records: Vec<(i64, i32, Content)>, span: Span },
+    /// The final reading of a partition went from `start` to `end`.
+    ReadBack { tp: Tp, start: i64, end: i64, at: Duration },
+    /// The topic does not exist any more at the final reading.
+    TopicMissing { topic: Arc<str>, at: Duration },
+    /// Bytes came that are no record that anybody wrote.
+    BadBytes { reader: Reader, tp: Tp, offset: i64, detail: String },
+    /// The broker said that what is at this offset is corrupt.
+    Corrupt { reader: Reader, tp: Tp, offset: i64, span: Span },
+    /// The broker said that this offset is out of range.
+    OutOfRange { reader: Reader, tp: Tp, position: i64, span: Span },
+    /// A client learned a partition's high watermark (or latest offset), and perhaps its start.
+    Bounds { client: u32, tp: Tp, start: Option<i64>, hw: i64, span: Span },
+    /// Someone asked that all before this offset be deleted.
+    DeleteRecordsAsked { tp: Tp, before: i64 },
+    /// Someone asked that the topic be deleted.
+    DeleteTopicAsked { topic: Arc<str>, id: Uuid },
+    /// A member of a group was given these partitions in this generation.
+    Assigned { group: Arc<str>, generation: i32, member: String, partitions: Vec<(String, i32)>, at: Duration },
+    /// A commit was sent; generation -1 for one outside of a membership.
+    CommitSent { commit: u64, group: Arc<str>, tp: Tp, offset: i64, generation: i32, at: Duration },
+    /// Its answer: acknowledged or refused. A commit without this event may be in force or not.
+    CommitDone { commit: u64, acked: bool, at: Duration },
+    /// A group's committed offset was fetched; -1 if there is none.
+    Committed { group: Arc<str>, tp: Tp, offset: i64, span: Span },
+    /// Something that must end was begun.
+    OpBegan { op: u64, client: u32, what: String, at: Duration },
+    /// It has ended, well or because its client died.
+    OpEnded { op: u64 },
+    /// It was under way when the bound for it had passed; who waited for what then.
+    OpOverdue { op: u64, at: Duration, waits: Vec<String> },
+    /// No answer came by the client's deadline on a connection that was opened at `opened`.
+    TimedOut { client: u32, what: String, opened: Duration, span: Span },
+    /// Bytes came that are no answer to what was asked.
+    Malformed { client: u32, detail: String, at: Duration },
+    /// Something that must stay below a limit.
+    Gauge { name: &'static str, value: u64, limit: u64, at: Duration },
+}

@@ -1,0 +1,75 @@
+//! Short ways to write histories down, for the checkers' tests. Everything happens to one partition.
+
+use std::time::Duration;
+
+use super::context::{CheckContext, Flip};
+use super::event::{Content, Event, Reader, Span, TopicFacts, Tp, Trim};
+use super::log::FINAL_READER;
+
+pub fn secs(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+pub fn span(sent: u64, done: u64) -> Span {
+    Span { sent: secs(sent), done: secs(done) }
+}
+
+pub fn tp() -> Tp {
+    Tp::new(&"t".into(), 0)
+}
+
+pub fn content(counter: u64) -> Content {
+    Content { client: 1, stream: 1, counter }
+}
+
+pub fn topic(sync: bool, trim: Trim) -> Event {
+    Event::Topic { topic: tp().topic, facts: TopicFacts { sync, trim } }
+}
+
+/// Acked between seconds 1 and 2.
+pub fn acked(first: u64, count: u32, base: i64) -> Event {
+    Event::Acked { tp: tp(), first: content(first), count, base: Some(base), span: span(1, 2) }
+}
+
+pub fn produced(first: u64, count: u32) -> Event {
+    Event::Produced { tp: tp(), first: content(first), count, idempotent: true }
+}
+
+fn records(base: i64, counters: &[u64]) -> Vec<(i64, i32, Content)> {
+    counters.iter().enumerate().map(|(i, counter)| (base + i as i64, 0, content(*counter))).collect()
+}
+
+pub fn read(client: u32, base: i64, counters: &[u64]) -> Event {
+    read_at(client, base, base, counters)
+}
+
+pub fn read_at(client: u32, position: i64, base: i64, counters: &[u64]) -> Event {
+    let reader = Reader { client, pass: 0 };
+    Event::Read { reader, tp: tp(), position, records: records(base, counters), span: span(3, 4) }
+}
+
+pub fn final_read(base: i64, counters: &[u64]) -> Event {
+    read(FINAL_READER, base, counters)
+}
+
+pub fn read_back(start: i64, end: i64) -> Event {
+    Event::ReadBack { tp: tp(), start, end, at: secs(100) }
+}
+
+pub fn corrupt(offset: i64) -> Event {
+    let reader = Reader { client: FINAL_READER, pass: 0 };
+    Event::Corrupt { reader, tp: tp(), offset, span: span(90, 91) }
+}
+
+pub fn bounds(client: u32, hw: i64, sent: u64, done: u64) -> Event {
+    Event::Bounds { client, tp: tp(), start: None, hw, span: span(sent, done) }
+}
+
+/// One broker, nothing went wrong.
+pub fn ctx() -> CheckContext {
+    CheckContext { single_broker: true, ..CheckContext::default() }
+}
+
+pub fn flipped() -> CheckContext {
+    CheckContext { flips: vec![Flip { path: "/data/0/t-0/0.log".to_owned(), at: secs(5) }], ..ctx() }
+}

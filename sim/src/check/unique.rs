@@ -1,0 +1,101 @@
+//! `offsets-unique`: an offset of a partition names one record, for ever and for each reader; and what is read is what
+//! was written, byte for byte. Where unsynced bytes may be lost and their offsets given out again, the leader's epoch
+//! tells the two records apart.
+
+use std::collections::btree_map::Entry;
+use std::collections::BTreeMap;
+
+use super::context::CheckContext;
+use super::event::{Content, Event, Tp};
+use super::log::Log;
+
+pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
+    let mut found = vec![];
+    let mut known: BTreeMap<(&Tp, i64, i32), (Content, String)> = BTreeMap::new();
+    let mut see = |tp, offset, epoch, content: Content, who: String| match known.entry((tp, offset, epoch)) {
+        Entry::Vacant(place) => {
+            place.insert((content, who));
+            None
+        }
+        Entry::Occupied(place) if place.get().0 == content => None,
+        Entry::Occupied(place) => {
+            let (other, who_other) = place.get();
+            Some(format!("{tp}: offset {offset} is {other} for {who_other}, and {content} for {who}"))
+        }
+    };
+    for event in log.events {
+        match event {
+            Event::Read { reader, tp, records, span, .. } => {
+                let may_lose = !log.facts(&tp.topic).sync && !ctx.losses.is_empty();
+                found.extend(records.iter().find_map(|(offset, epoch, content)| {
+                    let epoch = if may_lose { *epoch } else { -1 };
+                    let who = format!("reader {}/{} at {:.3} s", reader.client, reader.pass, span.done.as_secs_f64());
+                    see(tp, *offset, epoch, *content, who)
+                }));
+            }
+            Event::Acked { tp, first, count, base: Some(base), span } => {
+                if !log.facts(&tp.topic).sync && !ctx.losses.is_empty() {
+                    continue;
+                }
+                found.extend((0..u64::from(*count)).find_map(|i| {
+                    let content = Content { counter: first.counter + i, ..*first };
+                    let who = format!("its producer, acked at {:.3} s", span.done.as_secs_f64());
+                    see(tp, base + i as i64, -1, content, who)
+                }));
+            }
+            Event::BadBytes { reader, tp, offset, detail } => {
+                let who = format!("reader {}/{}", reader.client, reader.pass);
+                found.push(format!("{tp}: {who} got bytes at offset {offset} that nobody wrote: {detail}"));
+            }
+            Event::Corrupt { tp, offset, span, .. } if !ctx.flipped(&tp.topic, tp.partition) => {
+                let at = span.done.as_secs_f64();
+                found.push(format!("{tp}: offset {offset} is called corrupt at {at:.3} s, but no bit was flipped"));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::{Reader, Trim};
+    use super::super::testing::*;
+    use super::*;
+
+    fn verdict(events: Vec<Event>, ctx: &CheckContext) -> usize {
+        check(&Log::of(&events), ctx).len()
+    }
+
+    #[test]
+    fn two_readers_of_one_record_agree() {
+        let events = vec![topic(true, Trim::Never), acked(0, 2, 5), read(2, 5, &[0, 1]), read(3, 5, &[0, 1])];
+        assert_eq!(verdict(events, &ctx()), 0);
+    }
+
+    #[test]
+    fn two_records_at_one_offset_are_found() {
+        assert_eq!(verdict(vec![topic(true, Trim::Never), read(2, 5, &[0]), read(3, 5, &[1])], &ctx()), 1);
+        assert_eq!(verdict(vec![topic(true, Trim::Never), acked(0, 1, 5), read(3, 5, &[1])], &ctx()), 1);
+        assert_eq!(verdict(vec![topic(true, Trim::Never), acked(0, 1, 5), acked(1, 1, 5)], &ctx()), 1);
+    }
+
+    #[test]
+    fn offsets_may_be_given_out_again_only_where_bytes_may_be_lost() {
+        let power = CheckContext { losses: vec![secs(50)], ..ctx() };
+        let events = |sync| vec![topic(sync, Trim::Never), acked(0, 1, 5), acked(1, 1, 5)];
+        assert_eq!(verdict(events(false), &power), 0);
+        assert_eq!(verdict(events(true), &power), 1);
+        // In one epoch not even there.
+        assert_eq!(verdict(vec![topic(false, Trim::Never), read(2, 5, &[0]), read(3, 5, &[1])], &power), 1);
+    }
+
+    #[test]
+    fn bytes_that_nobody_wrote_and_corruption_that_nobody_caused_are_found() {
+        let reader = Reader { client: 1, pass: 0 };
+        let bad = Event::BadBytes { reader, tp: tp(), offset: 3, detail: "crc".to_owned() };
+        assert_eq!(verdict(vec![bad], &flipped()), 1);
+        assert_eq!(verdict(vec![corrupt(4)], &ctx()), 1);
+        assert_eq!(verdict(vec![corrupt(4)], &flipped()), 0);
+    }
+}
