@@ -82,7 +82,12 @@ pub struct SyncResponse {
 
 impl SyncResponse {
     pub fn refused(error: ErrorCode) -> SyncResponse {
-        SyncResponse { error: Some(error), protocol_type: None, protocol_name: None, assignment: Bytes::new() }
+        SyncResponse {
+            error: Some(error),
+            protocol_type: None,
+            protocol_name: None,
+            assignment: Bytes::new(),
+        }
     }
 }
 

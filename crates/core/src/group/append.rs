@@ -36,7 +36,6 @@ pub(super) enum Then {
 /// A static member before it came back, to be restored if its new id cannot be written.
 #[derive(Debug)]
 pub(super) struct Replaced {
-    pub(super) slot: Slot,
     pub(super) generation: i32,
     pub(super) new_id: Arc<str>,
     pub(super) old_id: Arc<str>,

@@ -154,7 +154,12 @@ impl Turn<'_> {
     }
 
     /// The tombstones of a group are in the log, or are not.
-    pub(super) fn group_deleted(&mut self, groups: &mut Groups, group_id: &str, result: Result<(), ErrorCode>) {
+    pub(super) fn group_deleted(
+        &mut self,
+        groups: &mut Groups,
+        group_id: &str,
+        result: Result<(), ErrorCode>,
+    ) {
         match result {
             Ok(()) => {
                 groups.remove(group_id);
@@ -236,7 +241,9 @@ impl Group {
             (None, _) => Some(value.committed_at),
             // Kafka counts from the group's becoming empty even if the offset was committed since, by an
             // administrator's reset for example; the later of the two keeps such an offset as promised.
-            (Some(_), State::Empty) => Some(self.state_since.map_or(value.committed_at, |since| since.max(value.committed_at))),
+            (Some(_), State::Empty) => {
+                Some(self.state_since.map_or(value.committed_at, |since| since.max(value.committed_at)))
+            }
             (Some(_), State::Stable) if self.subscribed_topics.is_some() => Some(value.committed_at),
             (Some(_), _) => None,
         }

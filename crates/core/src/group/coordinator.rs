@@ -238,8 +238,8 @@ fn append_deadline(groups: &mut Groups, token: AppendToken, turn: &mut Turn) {
         }
         Then::StaticMember { group, replaced } => {
             if let Some(group) = groups.get_mut(group) {
-                let (slot, member_id) = (replaced.slot, replaced.new_id.clone());
-                group.static_member_overdue(slot, &member_id, error, turn);
+                let member_id = replaced.new_id.clone();
+                group.static_member_overdue(&member_id, error, turn);
             }
         }
         Then::Nothing | Then::GroupDeleted { .. } => {}

@@ -17,19 +17,46 @@ pub struct AppendToken(pub u64);
 /// A fact that the coordinator is told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    Join { slot: Slot, request: JoinRequest },
-    Sync { slot: Slot, request: SyncRequest },
-    Heartbeat { slot: Slot, request: HeartbeatRequest },
-    Leave { slot: Slot, request: LeaveRequest },
-    CommitOffsets { slot: Slot, request: CommitRequest },
-    DeleteOffsets { slot: Slot, request: DeleteOffsetsRequest },
-    DeleteGroup { slot: Slot, group_id: Arc<str> },
+    Join {
+        slot: Slot,
+        request: JoinRequest,
+    },
+    Sync {
+        slot: Slot,
+        request: SyncRequest,
+    },
+    Heartbeat {
+        slot: Slot,
+        request: HeartbeatRequest,
+    },
+    Leave {
+        slot: Slot,
+        request: LeaveRequest,
+    },
+    CommitOffsets {
+        slot: Slot,
+        request: CommitRequest,
+    },
+    DeleteOffsets {
+        slot: Slot,
+        request: DeleteOffsetsRequest,
+    },
+    DeleteGroup {
+        slot: Slot,
+        group_id: Arc<str>,
+    },
     /// A topic is gone from the metadata image: so are the offsets that groups committed for it.
-    TopicDeleted { topic: Arc<str>, topic_id: TopicId },
+    TopicDeleted {
+        topic: Arc<str>,
+        topic_id: TopicId,
+    },
     /// The records of an append are committed (the high watermark passed them), or were refused and are
     /// not in the log. If neither is known, because the partition lost its epoch or its disk, the
     /// coordinator is to be unloaded instead.
-    Appended { token: AppendToken, result: Result<(), ErrorCode> },
+    Appended {
+        token: AppendToken,
+        result: Result<(), ErrorCode>,
+    },
     /// `Coordinator::next_deadline` has come.
     DeadlineReached,
 }

@@ -56,7 +56,8 @@ impl Group {
     }
 
     fn join_unknown(&mut self, slot: Slot, request: JoinRequest, turn: &mut Turn) {
-        let new_id = member_id_for(request.instance_id.as_ref().unwrap_or(&request.client_id), request.fresh_id);
+        let new_id =
+            member_id_for(request.instance_id.as_ref().unwrap_or(&request.client_id), request.fresh_id);
         let existing = request.instance_id.as_ref().and_then(|instance| self.static_members.get(instance));
         if let Some(old_id) = existing.cloned() {
             self.replace_static(slot, old_id, new_id, request, turn);
@@ -73,7 +74,13 @@ impl Group {
         }
     }
 
-    fn add_and_rebalance(&mut self, slot: Slot, member_id: Arc<str>, mut request: JoinRequest, turn: &mut Turn) {
+    fn add_and_rebalance(
+        &mut self,
+        slot: Slot,
+        member_id: Arc<str>,
+        mut request: JoinRequest,
+        turn: &mut Turn,
+    ) {
         if let State::PreparingRebalance(joining) = &mut self.state {
             if let Some(initial) = &mut joining.initial {
                 initial.member_added = true;
@@ -135,7 +142,6 @@ impl Group {
         self.rename_static(&old_id, &new_id, turn);
         let member = self.members.get_mut(&new_id).expect("just renamed");
         let replaced = Replaced {
-            slot,
             generation: self.generation,
             new_id: new_id.clone(),
             old_id,
@@ -150,8 +156,11 @@ impl Group {
         turn.set_session(&self.id, &new_id, session_timeout);
         match &self.state {
             State::Stable if self.select_protocol() == self.protocol => {
-                let assignments =
-                    self.members.iter().map(|member| (member.id.clone(), member.assignment.clone())).collect();
+                let assignments = self
+                    .members
+                    .iter()
+                    .map(|member| (member.id.clone(), member.assignment.clone()))
+                    .collect();
                 let record = self.record(&assignments);
                 let then = Then::StaticMember { group: self.id.clone(), replaced: Box::new(replaced) };
                 turn.append(vec![record], None, then);
@@ -199,7 +208,8 @@ impl Group {
         if self.state != State::Stable || self.generation != replaced.generation {
             return;
         }
-        let parked = member.awaiting_join.take_if(|parked| parked.slot == replaced.slot);
+        // In a Stable group nothing but this lets a join of the member wait.
+        let parked = member.awaiting_join.take();
         let session_timeout = member.session_timeout();
         if let Err(error) = result {
             if let Some(parked) = parked {
@@ -227,19 +237,13 @@ impl Group {
     }
 
     /// The new id has been on its way to the log for too long. The member keeps it, and may ask again.
-    pub(super) fn static_member_overdue(
-        &mut self,
-        slot: Slot,
-        member_id: &Arc<str>,
-        error: ErrorCode,
-        turn: &mut Turn,
-    ) {
+    pub(super) fn static_member_overdue(&mut self, member_id: &str, error: ErrorCode, turn: &mut Turn) {
         // If the group is no longer Stable, the rebalance answers.
         if !self.is_stable() {
             return;
         }
         let Some(member) = self.members.get_mut(member_id) else { return };
-        if let Some(parked) = member.awaiting_join.take_if(|parked| parked.slot == slot) {
+        if let Some(parked) = member.awaiting_join.take() {
             turn.set_session(&self.id, &member.id, member.session_timeout());
             turn.refuse_join(parked.slot, no_member(), error);
         }

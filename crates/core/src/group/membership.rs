@@ -48,7 +48,9 @@ impl Group {
         let differs = |asked: &Option<Arc<str>>, ours: &Option<Arc<str>>| {
             asked.is_some() && ours.is_some() && asked != ours
         };
-        if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol_name, &self.protocol) {
+        if differs(&request.protocol_type, &self.protocol_type)
+            || differs(&request.protocol_name, &self.protocol)
+        {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
         Ok(())
@@ -95,14 +97,20 @@ impl Group {
             error: None,
             protocol_type: self.protocol_type.clone(),
             protocol_name: self.protocol.clone(),
-            assignment: self.members.get(member_id).map(|member| member.assignment.clone()).unwrap_or_default(),
+            assignment: self
+                .members
+                .get(member_id)
+                .map(|member| member.assignment.clone())
+                .unwrap_or_default(),
         }
     }
 
     /// The append of this generation's assignment, if it is the one of this token.
     pub(super) fn assignment_append(&mut self, token: AppendToken) -> Option<&mut AssignmentAppend> {
         match &mut self.state {
-            State::CompletingRebalance { assignment } => assignment.as_mut().filter(|append| append.token == token),
+            State::CompletingRebalance { assignment } => {
+                assignment.as_mut().filter(|append| append.token == token)
+            }
             _ => None,
         }
     }

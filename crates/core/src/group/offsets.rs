@@ -35,7 +35,12 @@ impl Offsets {
         self.committed.get(group).into_iter().flatten()
     }
 
-    pub(super) fn get(&self, group: &str, topic: &Arc<str>, partition: PartitionIndex) -> Option<&OffsetValue> {
+    pub(super) fn get(
+        &self,
+        group: &str,
+        topic: &Arc<str>,
+        partition: PartitionIndex,
+    ) -> Option<&OffsetValue> {
         self.committed.get(group)?.get(&(topic.clone(), partition))
     }
 
@@ -125,7 +130,9 @@ impl Offsets {
 
 fn offset_records(records: &[Record]) -> impl Iterator<Item = (&Arc<str>, Partition, &Option<OffsetValue>)> {
     records.iter().filter_map(|record| match record {
-        Record::Offset { group, topic, partition, value } => Some((group, (topic.clone(), *partition), value)),
+        Record::Offset { group, topic, partition, value } => {
+            Some((group, (topic.clone(), *partition), value))
+        }
         Record::Group { .. } => None,
     })
 }

@@ -7,7 +7,8 @@ use norn_protocol::PartitionIndex;
 /// (`GroupCoordinatorService.partitionFor`).
 pub fn partition_for(group_id: &str, partitions: i32) -> PartitionIndex {
     assert!(partitions > 0, "the offsets topic has partitions");
-    let hash = group_id.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
+    let hash =
+        group_id.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
     PartitionIndex(hash.checked_abs().unwrap_or(0) % partitions)
 }
 

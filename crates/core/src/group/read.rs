@@ -58,7 +58,11 @@ pub struct DescribedMember {
 
 impl Coordinator {
     /// OffsetFetch for these partitions. A group that does not exist has no offsets; that is no error.
-    pub fn fetch_offsets(&self, group_id: &str, topics: &[(Arc<str>, Vec<PartitionIndex>)]) -> Vec<FetchedTopic> {
+    pub fn fetch_offsets(
+        &self,
+        group_id: &str,
+        topics: &[(Arc<str>, Vec<PartitionIndex>)],
+    ) -> Vec<FetchedTopic> {
         let fetch = |topic: &Arc<str>, partition: &PartitionIndex| {
             FetchedOffset::new(*partition, self.offsets.get(group_id, topic, *partition))
         };

@@ -75,7 +75,8 @@ impl Group {
     /// have not; they may be restarting.
     fn complete_join(&mut self, turn: &mut Turn) {
         turn.timers.cancel(&Timer::Join { group: self.id.clone() });
-        let missing = self.members.iter().filter(|member| member.awaiting_join.is_none() && !member.is_static());
+        let missing =
+            self.members.iter().filter(|member| member.awaiting_join.is_none() && !member.is_static());
         let missing: Vec<_> = missing.map(|member| member.id.clone()).collect();
         for member_id in missing {
             self.drop_member(&member_id, turn);

@@ -210,7 +210,11 @@ impl Group {
     }
 
     /// Whether a request speaks for a member of the group (Kafka's `ClassicGroup.validateMember`).
-    pub(super) fn validate_member(&self, member_id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
+    pub(super) fn validate_member(
+        &self,
+        member_id: &str,
+        instance_id: Option<&str>,
+    ) -> Result<(), ErrorCode> {
         if let Some(instance_id) = instance_id {
             let current = self.static_members.get(instance_id).ok_or(ErrorCode::UnknownMemberId)?;
             if &**current != member_id {

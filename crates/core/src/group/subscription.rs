@@ -42,7 +42,9 @@ mod tests {
 
     #[test]
     fn what_is_no_subscription_is_refused() {
-        for bad in [&[][..], &[0], &[0, 0, 0, 0, 0, 1], &[0, 0, 0xff, 0, 0, 0], &[0, 0, 0, 0, 0, 1, 0, 9, b'a']] {
+        for bad in
+            [&[][..], &[0], &[0, 0, 0, 0, 0, 1], &[0, 0, 0xff, 0, 0, 0], &[0, 0, 0, 0, 0, 1, 0, 9, b'a']]
+        {
             assert_eq!(topics(bad), None, "{bad:?}");
         }
     }

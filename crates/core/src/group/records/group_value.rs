@@ -72,7 +72,8 @@ impl GroupValue {
         let generation = reader.i32()?;
         let protocol = reader.nullable_string(flexible)?;
         let leader = reader.nullable_string(flexible)?;
-        let state_since = if version >= 2 { Some(reader.i64()?).filter(|&at| at != NO_TIMESTAMP) } else { None };
+        let state_since =
+            if version >= 2 { Some(reader.i64()?).filter(|&at| at != NO_TIMESTAMP) } else { None };
         let members = (0..reader.array_len(flexible)?)
             .map(|_| MemberValue::decode(&mut reader, version, flexible))
             .collect::<Result<Vec<_>, _>>()?;
@@ -95,7 +96,8 @@ impl MemberValue {
         let client_id = reader.string(flexible)?;
         let client_host = reader.string(flexible)?;
         // Before version 1 the session timeout bounded the rebalance too.
-        let rebalance_timeout_ms = if version >= 1 { Some(reader.i32()?).filter(|&ms| ms >= 0) } else { None };
+        let rebalance_timeout_ms =
+            if version >= 1 { Some(reader.i32()?).filter(|&ms| ms >= 0) } else { None };
         let session_timeout_ms = reader.i32()?;
         let subscription = reader.bytes(flexible)?;
         let assignment = reader.bytes(flexible)?;

@@ -101,7 +101,8 @@ impl Record {
     pub fn encode(&self) -> (Bytes, Option<Bytes>) {
         match self {
             Record::Offset { group, topic, partition, value } => {
-                let key = RecordKey::Offset { group: group.clone(), topic: topic.clone(), partition: *partition };
+                let key =
+                    RecordKey::Offset { group: group.clone(), topic: topic.clone(), partition: *partition };
                 (key.encode(), value.as_ref().map(OffsetValue::encode))
             }
             Record::Group { group, value } => {

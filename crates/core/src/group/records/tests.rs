@@ -67,7 +67,8 @@ fn offsets_of_every_version_are_read() {
             assert_eq!(value.encode(), unhex(hex), "version {version} is written as Kafka writes it");
         }
     }
-    let without_tags = OffsetValue::decode(&unhex("00040000000000000000ffffffff01000000000000000000")).unwrap();
+    let without_tags =
+        OffsetValue::decode(&unhex("00040000000000000000ffffffff01000000000000000000")).unwrap();
     assert_eq!((without_tags.leader_epoch, without_tags.topic_id), (LeaderEpoch::NONE, TopicId::NONE));
 }
 
@@ -146,8 +147,12 @@ fn a_null_value_is_a_tombstone() {
     let (key, value) = Record::Group { group: "orders".into(), value: None }.encode();
     assert_eq!((key, value), (Bytes::from(unhex(GROUP_KEY)), None));
     let read = Record::decode(&unhex(OFFSET_KEY), None).unwrap();
-    let expected =
-        Record::Offset { group: "orders".into(), topic: "t-1".into(), partition: PartitionIndex(7), value: None };
+    let expected = Record::Offset {
+        group: "orders".into(),
+        topic: "t-1".into(),
+        partition: PartitionIndex(7),
+        value: None,
+    };
     assert_eq!(read, Some(expected));
 }
 

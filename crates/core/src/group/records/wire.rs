@@ -109,7 +109,11 @@ impl Reader {
     }
 
     /// The UUID under `wanted` among the tagged fields of a flexible version; the others are skipped.
-    pub(super) fn tagged_uuid(&mut self, flexible: bool, wanted: u32) -> Result<Option<[u8; 16]>, RecordError> {
+    pub(super) fn tagged_uuid(
+        &mut self,
+        flexible: bool,
+        wanted: u32,
+    ) -> Result<Option<[u8; 16]>, RecordError> {
         let mut found = None;
         if flexible {
             for _ in 0..self.unsigned_varint()? {

@@ -18,32 +18,67 @@ const GROUPS: [&str; 2] = ["g", "h"];
 /// One random happening. Numbers choose among what there is.
 #[derive(Clone, Debug)]
 enum Op {
-    Join { group: usize, member: usize, fresh: bool, instance: Option<usize>, protocols: usize, bits: u8 },
-    Sync { member: usize },
-    Heartbeat { member: usize },
-    Leave { member: usize, by_instance: bool },
-    Commit { group: usize, member: Option<usize>, partition: i32 },
-    DeleteOffsets { group: usize, partition: i32 },
-    DeleteGroup { group: usize },
+    /// A client does what a real one would do next: join with its id, or sync.
+    Follow {
+        member: usize,
+    },
+    Join {
+        group: usize,
+        member: usize,
+        fresh: bool,
+        instance: Option<usize>,
+        protocols: usize,
+        bits: u8,
+    },
+    Sync {
+        member: usize,
+    },
+    Heartbeat {
+        member: usize,
+    },
+    Leave {
+        member: usize,
+        by_instance: bool,
+    },
+    Commit {
+        group: usize,
+        member: Option<usize>,
+        partition: i32,
+    },
+    DeleteOffsets {
+        group: usize,
+        partition: i32,
+    },
+    DeleteGroup {
+        group: usize,
+    },
     TopicDeleted,
-    CommitAppends { count: usize, reversed: bool },
-    RefuseAppend { at: usize },
-    Advance { ms: u64 },
+    CommitAppends {
+        count: usize,
+        reversed: bool,
+    },
+    RefuseAppend {
+        at: usize,
+    },
+    Advance {
+        ms: u64,
+    },
     Reload,
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
     let group = 0..GROUPS.len();
-    let instance = proptest::option::weighted(0.3, 0..2usize);
+    let instance = proptest::option::weighted(0.5, 0..2usize);
     prop_oneof![
-        8 => (group.clone(), any::<usize>(), any::<bool>(), instance, 0..4usize, any::<u8>()).prop_map(
+        24 => any::<usize>().prop_map(|member| Op::Follow { member }),
+        8 => (group.clone(), any::<usize>(), proptest::bool::weighted(0.3), instance, 0..4usize, any::<u8>()).prop_map(
             |(group, member, fresh, instance, protocols, bits)| Op::Join {
                 group, member, fresh, instance, protocols, bits,
             }
         ),
-        8 => any::<usize>().prop_map(|member| Op::Sync { member }),
+        4 => any::<usize>().prop_map(|member| Op::Sync { member }),
         3 => any::<usize>().prop_map(|member| Op::Heartbeat { member }),
-        2 => (any::<usize>(), any::<bool>()).prop_map(|(member, by_instance)| Op::Leave { member, by_instance }),
+        1 => (any::<usize>(), any::<bool>()).prop_map(|(member, by_instance)| Op::Leave { member, by_instance }),
         5 => (group.clone(), proptest::option::of(any::<usize>()), 0..3i32).prop_map(
             |(group, member, partition)| Op::Commit { group, member, partition }
         ),
@@ -51,8 +86,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => group.prop_map(|group| Op::DeleteGroup { group }),
         1 => Just(Op::TopicDeleted),
         8 => (1..4usize, any::<bool>()).prop_map(|(count, reversed)| Op::CommitAppends { count, reversed }),
-        2 => any::<usize>().prop_map(|at| Op::RefuseAppend { at }),
-        6 => prop_oneof![0..200u64, 0..12_000u64, 0..4_000_000u64].prop_map(|ms| Op::Advance { ms }),
+        4 => any::<usize>().prop_map(|at| Op::RefuseAppend { at }),
+        6 => prop_oneof![12 => 0..400u64, 2 => 0..12_000u64, 1 => 0..4_000_000u64].prop_map(|ms| Op::Advance { ms }),
         1 => Just(Op::Reload),
     ]
 }
@@ -119,12 +154,18 @@ impl Model {
         slot
     }
 
+    /// One of the clients that were last heard of; older ids are mostly dead.
     fn client(&self, at: usize) -> Option<Client> {
-        self.clients.get(at.checked_rem(self.clients.len())?).cloned()
+        let recent = self.clients.len().min(5);
+        self.clients.iter().rev().nth(at.checked_rem(recent)?).cloned()
     }
 
     fn run(&mut self, op: Op) {
         let actions = match op {
+            Op::Follow { member } => match self.client(member) {
+                Some(client) if client.generation < 0 => self.join(0, member, false, None, 0, 2 | 12),
+                _ => self.sync(member),
+            },
             Op::Join { group, member, fresh, instance, protocols, bits } => {
                 self.join(group, member, fresh, instance, protocols, bits)
             }
@@ -142,12 +183,16 @@ impl Model {
                 let slot = self.ask(Asked::Other);
                 self.world.step(Event::DeleteGroup { slot, group_id: GROUPS[group].into() })
             }
-            Op::TopicDeleted => self.world.step(Event::TopicDeleted { topic: "t".into(), topic_id: TopicId::NONE }),
+            Op::TopicDeleted => {
+                self.world.step(Event::TopicDeleted { topic: "t".into(), topic_id: TopicId::NONE })
+            }
             Op::CommitAppends { count, reversed } => self.commit_appends(count, reversed),
-            Op::RefuseAppend { at } => match self.world.pending.keys().nth(at % self.world.pending.len().max(1)) {
-                Some(token) => self.world.end_append(*token, Err(ErrorCode::NotEnoughReplicas)),
-                None => vec![],
-            },
+            Op::RefuseAppend { at } => {
+                match self.world.pending.keys().nth(at % self.world.pending.len().max(1)) {
+                    Some(token) => self.world.end_append(*token, Err(ErrorCode::NotEnoughReplicas)),
+                    None => vec![],
+                }
+            }
             Op::Advance { ms } => self.world.advance(Duration::from_millis(ms)),
             Op::Reload => {
                 for group in GROUPS {
@@ -175,7 +220,8 @@ impl Model {
             Some(client) => (client.group, client.member_id, client.instance_id),
             None => (GROUPS[group].into(), "".into(), instance.map(|at| Arc::from(["i", "j"][at]))),
         };
-        let names: &[&str] = [&["range", "sticky"][..], &["sticky", "range"], &["sticky"], &["range"]][protocols];
+        let names: &[&str] =
+            [&["range", "sticky"][..], &["sticky", "range"], &["sticky"], &["range"]][protocols];
         let metadata = Bytes::copy_from_slice(&[0, 0, 0, 0, 0, bits & 1][..5 + usize::from(bits & 1 == 0)]);
         let protocol = |name: &&str| Protocol { name: Arc::from(*name), metadata: metadata.clone() };
         let slot = self.ask(Asked::Join { group: group.clone(), instance_id: instance_id.clone() });
@@ -252,7 +298,11 @@ impl Model {
             instance_id: client.and_then(|client| client.instance_id),
             retention_ms: None,
             knows_group_id_not_found: true,
-            topics: vec![TopicCommits { topic: "t".into(), topic_id: TopicId::NONE, partitions: vec![commit] }],
+            topics: vec![TopicCommits {
+                topic: "t".into(),
+                topic_id: TopicId::NONE,
+                partitions: vec![commit],
+            }],
         };
         self.world.step(Event::CommitOffsets { slot, request })
     }
@@ -276,7 +326,9 @@ impl Model {
             let Action::Reply { slot, response } = action else { continue };
             let asked = self.open.remove(&slot).expect("a slot is answered exactly once");
             match (asked, response) {
-                (Asked::Join { group, instance_id }, Response::Join(join)) => self.joined(group, instance_id, join),
+                (Asked::Join { group, instance_id }, Response::Join(join)) => {
+                    self.joined(group, instance_id, join)
+                }
                 (Asked::Sync { group, member_id, generation }, Response::Sync(sync)) => {
                     if sync.error.is_none() {
                         self.check_assignment(&group, &member_id, generation, &sync.assignment);
@@ -284,7 +336,10 @@ impl Model {
                 }
                 (Asked::Commit { group, offset }, Response::CommitOffsets(response)) => {
                     let acknowledged = response.topics[0].1[0].error.is_none();
-                    assert!(!acknowledged || self.is_in_log(&group, offset), "{offset} acknowledged before its commit");
+                    assert!(
+                        !acknowledged || self.is_in_log(&group, offset),
+                        "{offset} acknowledged before its commit"
+                    );
                 }
                 (Asked::Other, Response::Join(_) | Response::Sync(_) | Response::CommitOffsets(_)) => {
                     panic!("slot {slot:?} is answered as another kind")
@@ -296,6 +351,8 @@ impl Model {
     }
 
     fn joined(&mut self, group: Arc<str>, instance_id: Option<Arc<str>>, join: JoinResponse) {
+        let member_id = join.member_id.clone();
+        self.clients.retain(|client| client.member_id != member_id);
         if join.error.is_some_and(|error| error != ErrorCode::MemberIdRequired) {
             return;
         }
@@ -309,13 +366,13 @@ impl Model {
             };
             let leader = self.leaders.entry(generation.clone()).or_insert_with(|| name.clone());
             assert_eq!(*leader, name, "two leaders in {generation:?}");
-            let protocol = self.protocols.entry(generation.clone()).or_insert_with(|| join.protocol_name.clone());
+            let protocol =
+                self.protocols.entry(generation.clone()).or_insert_with(|| join.protocol_name.clone());
             assert_eq!(*protocol, join.protocol_name, "two protocols in {generation:?}");
             assert!(!leads || join.leader == join.member_id, "only the leader hears of all members");
         }
         let others = join.members.into_iter().map(|member| member.member_id).collect();
         let (member_id, generation) = (join.member_id, join.generation);
-        self.clients.retain(|client| client.member_id != member_id);
         self.clients.push(Client { group, member_id, instance_id, generation, leads, others });
     }
 
@@ -353,7 +410,11 @@ impl Model {
                 Record::Offset { group, partition, value: None, .. } => {
                     expected.remove(&(group, *partition));
                 }
-                Record::Group { .. } => {}
+                Record::Group { group, value: None } => {
+                    let left = expected.keys().any(|(of, _)| *of == group);
+                    assert!(!left, "{group} is gone from the log, but not all of its offsets");
+                }
+                Record::Group { value: Some(_), .. } => {}
             }
         }
         let mut actual = BTreeMap::new();
@@ -401,7 +462,7 @@ impl Coordinator {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn random_runs_keep_the_promises(ops in proptest::collection::vec(any_op(), 1..120)) {

@@ -42,7 +42,12 @@ pub(super) fn run(name: &str, script: &str) {
         let output = if output.is_empty() { String::new() } else { format!("----\n{output}\n") };
         writeln!(actual, "{}\n{output}", input.trim()).unwrap();
     }
-    assert!(failed.is_empty(), "{name}: {} blocks differ, the first:\n{}\n\nin full:\n{actual}", failed.len(), failed[0]);
+    assert!(
+        failed.is_empty(),
+        "{name}: {} blocks differ, the first:\n{}\n\nin full:\n{actual}",
+        failed.len(),
+        failed[0]
+    );
 }
 
 struct Args<'a> {
@@ -133,7 +138,10 @@ fn command(world: &mut World, args: &Args) -> String {
 }
 
 fn error(name: &str) -> ErrorCode {
-    (-1..130).filter_map(ErrorCode::try_from_code).find(|error| error.to_string() == name).expect("an error's name")
+    (-1..130)
+        .filter_map(ErrorCode::try_from_code)
+        .find(|error| error.to_string() == name)
+        .expect("an error's name")
 }
 
 fn event(args: &Args) -> Event {
@@ -150,7 +158,8 @@ fn event(args: &Args) -> Event {
             let by_id = |member: &str| LeavingMember { member_id: id(member), instance_id: None };
             let by_instance =
                 |instance: &str| LeavingMember { member_id: id(""), instance_id: Some(Arc::from(instance)) };
-            let members = args.all("member").map(by_id).chain(args.all("instance").map(by_instance)).collect();
+            let members =
+                args.all("member").map(by_id).chain(args.all("instance").map(by_instance)).collect();
             Event::Leave { slot: args.slot(), request: LeaveRequest { group_id: args.group(), members } }
         }
         "commit" => Event::CommitOffsets { slot: args.slot(), request: commit(args) },
@@ -171,7 +180,9 @@ fn event(args: &Args) -> Event {
 /// `c~3` stands for the id that a member of client `c` was given at slot 3.
 fn id(short: &str) -> Arc<str> {
     match short.split_once('~') {
-        Some((client, slot)) => Arc::from(format!("{client}-{}", Uuid::from_u128(slot.parse().expect("a slot")))),
+        Some((client, slot)) => {
+            Arc::from(format!("{client}-{}", Uuid::from_u128(slot.parse().expect("a slot"))))
+        }
         None => Arc::from(short),
     }
 }
@@ -265,7 +276,12 @@ fn fetch(world: &World, args: &Args) -> String {
     for topic in fetched {
         for at in topic.partitions {
             let metadata = if at.metadata.is_empty() { String::new() } else { format!(":{}", at.metadata) };
-            writeln!(output, "{}/{} = {}@{}{metadata}", topic.topic, at.partition, at.offset, at.leader_epoch).unwrap();
+            writeln!(
+                output,
+                "{}/{} = {}@{}{metadata}",
+                topic.topic, at.partition, at.offset, at.leader_epoch
+            )
+            .unwrap();
         }
     }
     output
@@ -273,12 +289,18 @@ fn fetch(world: &World, args: &Args) -> String {
 
 fn describe(world: &World, group: &str) -> String {
     let Some(group) = world.coordinator.describe_group(group) else { return "none\n".into() };
-    let mut output = format!("{} {} [{}/{}]\n", group.group_id, group.state, group.protocol_type, group.protocol);
+    let mut output =
+        format!("{} {} [{}/{}]\n", group.group_id, group.state, group.protocol_type, group.protocol);
     for member in group.members {
         let instance = member.instance_id.map_or(String::new(), |instance| format!(" ({instance})"));
         let (metadata, assignment) = (text(&member.metadata), text(&member.assignment));
         let (id, host) = (shorten(&member.member_id), member.client_host);
-        writeln!(output, "  {id}{instance} {}{host} metadata={metadata} assignment={assignment}", member.client_id).unwrap();
+        writeln!(
+            output,
+            "  {id}{instance} {}{host} metadata={metadata} assignment={assignment}",
+            member.client_id
+        )
+        .unwrap();
     }
     output
 }
@@ -312,10 +334,13 @@ fn show_record(record: &Record) -> String {
         Record::Offset { group, topic, partition, value: Some(value) } => {
             format!("{group} {topic}/{partition}={}", value.offset)
         }
-        Record::Offset { group, topic, partition, value: None } => format!("{group} {topic}/{partition} gone"),
+        Record::Offset { group, topic, partition, value: None } => {
+            format!("{group} {topic}/{partition} gone")
+        }
         Record::Group { group, value: None } => format!("{group} gone"),
         Record::Group { group, value: Some(value) } => {
-            let member = |member: &MemberValue| format!("{}={}", shorten(&member.member_id), text(&member.assignment));
+            let member =
+                |member: &MemberValue| format!("{}={}", shorten(&member.member_id), text(&member.assignment));
             let members: Vec<_> = value.members.iter().map(member).collect();
             let leader = value.leader.as_deref().map_or("none".into(), shorten);
             format!("{group} generation {} leader {leader} [{}]", value.generation, members.join(" "))
@@ -326,7 +351,9 @@ fn show_record(record: &Record) -> String {
 fn show_response(response: &Response) -> String {
     let offsets = |response: &OffsetsResponse| {
         let of_topic = |(topic, outcomes): &(Arc<str>, Vec<PartitionOutcome>)| {
-            let one = |outcome: &PartitionOutcome| format!("{topic}/{} {}", outcome.partition, maybe(outcome.error));
+            let one = |outcome: &PartitionOutcome| {
+                format!("{topic}/{} {}", outcome.partition, maybe(outcome.error))
+            };
             outcomes.iter().map(one).collect::<Vec<_>>().join(", ")
         };
         response.topics.iter().map(of_topic).collect::<Vec<_>>().join(", ")
@@ -336,12 +363,17 @@ fn show_response(response: &Response) -> String {
             format!("join: {error} {}", shorten(member_id)).trim_end().to_string()
         }
         Response::Join(join) => {
-            let member = |member: &JoinedMember| format!("{}:{}", shorten(&member.member_id), text(&member.metadata));
+            let member =
+                |member: &JoinedMember| format!("{}:{}", shorten(&member.member_id), text(&member.metadata));
             let members: Vec<_> = join.members.iter().map(member).collect();
             let skip = if join.skip_assignment { " skip" } else { "" };
             let protocol = join.protocol_name.as_deref().unwrap_or("none");
             let (me, leader) = (shorten(&join.member_id), shorten(&join.leader));
-            format!("join: {me} in {} by {protocol}, led by {leader}{skip} [{}]", join.generation, members.join(" "))
+            format!(
+                "join: {me} in {} by {protocol}, led by {leader}{skip} [{}]",
+                join.generation,
+                members.join(" ")
+            )
         }
         Response::Sync(SyncResponse { error: Some(error), .. }) => format!("sync: {error}"),
         Response::Sync(sync) => format!("sync: {:?}", text(&sync.assignment)),
@@ -349,7 +381,11 @@ fn show_response(response: &Response) -> String {
         Response::Leave(Err(error)) => format!("leave: {error}"),
         Response::Leave(Ok(left)) => {
             let one = |member: &LeftMember| {
-                let name = if member.member_id.is_empty() { member.instance_id.as_deref().unwrap_or("") } else { &member.member_id };
+                let name = if member.member_id.is_empty() {
+                    member.instance_id.as_deref().unwrap_or("")
+                } else {
+                    &member.member_id
+                };
                 format!("{} {}", shorten(name), maybe(member.error))
             };
             format!("leave: {}", left.iter().map(one).collect::<Vec<_>>().join(", "))

@@ -28,7 +28,15 @@ impl World {
     pub(super) fn new(config: GroupConfig) -> World {
         let start = Instant::now();
         let coordinator = Loader::new(config.clone()).finish_loading(start, Millis(WALL_START_MS));
-        World { config, coordinator, start, now: Duration::ZERO, pending: BTreeMap::new(), life: 0, log: BTreeMap::new() }
+        World {
+            config,
+            coordinator,
+            start,
+            now: Duration::ZERO,
+            pending: BTreeMap::new(),
+            life: 0,
+            log: BTreeMap::new(),
+        }
     }
 
     fn instant(&self) -> Instant {
