@@ -1,0 +1,129 @@
+//! The command line. Exit codes are verdicts (see [`crate::report::Verdict`]); 2 says that the arguments make no sense.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::report::{Finding, Report, Verdict, REPORT_MARK};
+use crate::run::{run, How};
+use crate::tape::{Tape, TapeError};
+
+/// Runs the broker in worlds that seeds decide.
+#[derive(Debug, Parser)]
+#[command(name = "norn-sim", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one seed in this process. The last line of the output is its result.
+    Run(RunArgs),
+}
+
+/// Which world.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The seed that draws the tape; of a tape from a file, the one that the run itself takes.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Execute this tape (JSON) instead of drawing one.
+    #[arg(long, value_name = "FILE")]
+    pub tape: Option<PathBuf>,
+    /// Leave all faults out.
+    #[arg(long)]
+    pub no_faults: bool,
+}
+
+impl Which {
+    /// The tape to execute.
+    pub fn tape(&self) -> Result<Tape, TapeError> {
+        let tape = match &self.tape {
+            Some(path) => {
+                let tape = Tape::load(path)?;
+                Tape { seed: self.seed.unwrap_or(tape.seed), ..tape }
+            }
+            None => Tape::draw(self.seed.unwrap_or(1)),
+        };
+        Ok(if self.no_faults { tape.without_faults() } else { tape })
+    }
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Take virtual time for stuck when it does not move for so many seconds of real time. 0: never.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    stall_limit: u64,
+    /// Print the report as JSON before the last line.
+    #[arg(long)]
+    report: bool,
+    /// Put the hash chain of the trace into the report.
+    #[arg(long)]
+    chain: bool,
+    /// Put these events of the trace into the report.
+    #[arg(long, value_name = "FROM..TO", value_parser = range)]
+    capture: Option<Range<u64>>,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => run_one(&args),
+    }
+}
+
+fn run_one(args: &RunArgs) -> ExitCode {
+    let report = match args.which.tape() {
+        Ok(tape) => {
+            let how = How {
+                stall_limit: (args.stall_limit > 0).then(|| Duration::from_secs(args.stall_limit)),
+                chain: args.chain,
+                capture: args.capture.clone().unwrap_or_default(),
+                ..How::default()
+            };
+            run(tape, how)
+        }
+        Err(error) => {
+            let finding = Finding::new("harness", error.to_string());
+            Report::bare(args.which.seed.unwrap_or(1), Verdict::Harness, finding)
+        }
+    };
+    if args.report {
+        println!("{REPORT_MARK}{}", serde_json::to_string(&report).unwrap_or_default());
+    } else {
+        print_findings(&report);
+    }
+    println!("{}", report.line());
+    // The threads and the world of the run are not worth their orderly end.
+    ExitCode::from(report.verdict)
+}
+
+/// What a person wants to know of a failed run.
+pub fn print_findings(report: &Report) {
+    for Finding { checker, detail } in &report.findings {
+        println!("{checker}: {detail}");
+    }
+    for wait in &report.waits {
+        println!("  {wait}");
+    }
+    for error in &report.errors {
+        println!("error log: {error}");
+    }
+}
+
+/// Parses `A..B`.
+pub fn range(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("expected FROM..TO")?;
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|error| format!("{text}: {error}"));
+    let range = number(from)?..number(to)?;
+    if range.is_empty() {
+        return Err(format!("{text} is empty"));
+    }
+    Ok(range)
+}

@@ -1,0 +1,137 @@
+//! Applies the faults of a tape at their times, and takes them back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use norn_env::task::Tasks;
+use norn_env::{clock, sim};
+
+use super::flip::Corrupted;
+use super::Fault;
+use crate::tape::Timed;
+use crate::world::{BrokerHost, Clients};
+
+/// A fault that was applied, for reports and checkers.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Virtual time.
+    pub at: Duration,
+    pub fault: Fault,
+}
+
+/// What the faults did so far.
+#[derive(Clone, Debug, Default)]
+pub struct Harm {
+    /// In the order of their times. Those that met nothing to strike are left out.
+    pub applied: Vec<Applied>,
+    /// Batches that were flipped a bit.
+    pub corrupted: Vec<Corrupted>,
+    /// What the faults themselves found wrong, as a stop that did not end.
+    pub findings: Vec<crate::report::Finding>,
+}
+
+impl Harm {
+    /// How often each kind was applied.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for applied in &self.applied {
+            *counts.entry(applied.fault.kind().to_owned()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Whether any fault of one of these kinds was applied.
+    pub fn any(&self, kinds: &[&str]) -> bool {
+        self.applied.iter().any(|applied| kinds.contains(&applied.fault.kind()))
+    }
+}
+
+/// Applies faults. Clones share what was done.
+#[derive(Clone)]
+pub struct Director {
+    pub(super) brokers: Arc<Vec<BrokerHost>>,
+    pub(super) clients: Clients,
+    /// No fault lasts longer.
+    pub(super) end: Instant,
+    pub(super) harm: Arc<Mutex<Harm>>,
+}
+
+impl Director {
+    /// A director whose faults all end at `end`.
+    pub fn new(brokers: Arc<Vec<BrokerHost>>, clients: Clients, end: Instant) -> Self {
+        Self { brokers, clients, end, harm: Arc::default() }
+    }
+
+    /// Applies all of `faults`, whose times count from now. Returns when the last was taken back.
+    pub async fn run(&self, faults: Vec<Timed>) {
+        let start = clock::now();
+        let mut running = Tasks::new();
+        for Timed { at_ms, fault } in faults {
+            clock::sleep_until(start + Duration::from_millis(at_ms)).await;
+            let director = self.clone();
+            running.spawn(format!("fault {}", fault.kind()), async move { director.apply(fault).await });
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// Ends every fault, also those that have no end of their own.
+    pub fn heal(&self) {
+        sim::NetCtl::current().heal_all();
+        for broker in self.brokers.iter() {
+            broker.heal();
+        }
+        self.clients.heal();
+    }
+
+    /// What was done so far.
+    pub fn harm(&self) -> Harm {
+        self.harm.lock().expect("no holder panics").clone()
+    }
+
+    /// Notes that `fault` was applied now.
+    pub(super) fn note(&self, fault: &Fault) {
+        let at = sim::world().elapsed();
+        tracing::info!(target: "norn_sim::fault", "{fault:?}");
+        self.harm.lock().expect("no holder panics").applied.push(Applied { at, fault: fault.clone() });
+    }
+
+    /// Waits for so long, at most until the end of all faults.
+    pub(super) async fn wait_ms(&self, ms: u64) {
+        clock::sleep_until((clock::now() + Duration::from_millis(ms)).min(self.end)).await;
+    }
+
+    async fn apply(&self, fault: Fault) {
+        match &fault {
+            Fault::Kill { broker, down_ms } => self.kill(&fault, *broker, *down_ms).await,
+            Fault::Restart { broker } => self.kill(&fault, *broker, 0).await,
+            Fault::Pause { broker, for_ms } => self.pause(&fault, *broker, *for_ms).await,
+            Fault::GracefulStop { broker, down_ms } => self.graceful_stop(&fault, *broker, *down_ms).await,
+            Fault::PowerLoss { broker, down_ms } => self.power_loss(&fault, *broker, *down_ms).await,
+            Fault::ClientCrash { client, down_ms } => self.client_crash(&fault, *client, *down_ms).await,
+            Fault::ClockJump { broker, by_ms } => self.clock_jump(&fault, *broker, *by_ms),
+            Fault::ClockDrift { broker, ppm } => self.clock_drift(&fault, *broker, *ppm),
+            Fault::DiskSlow { broker, factor, for_ms } => {
+                self.disk_slow(&fault, *broker, *factor, *for_ms).await;
+            }
+            Fault::DiskStall { broker, dir, for_ms } => self.disk_stall(&fault, *broker, *dir, *for_ms).await,
+            Fault::DiskError { broker, op, count, for_ms } => {
+                self.disk_error(&fault, *broker, *op, *count, *for_ms).await;
+            }
+            Fault::DiskFull { broker, room_bytes, for_ms } => {
+                self.disk_full(&fault, *broker, *room_bytes, *for_ms).await;
+            }
+            Fault::BitFlip { broker, file, batch, bit } => self.bit_flip(&fault, *broker, [*file, *batch, *bit]),
+            Fault::LinkSlow { broker, client, factor, for_ms } => {
+                self.link_slow(&fault, *broker, *client, *factor, *for_ms).await;
+            }
+            Fault::LinkLoss { broker, client, percent, for_ms } => {
+                self.link_loss(&fault, *broker, *client, *percent, *for_ms).await;
+            }
+            Fault::LinkCut { broker, client, cut, for_ms } => {
+                self.link_cut(&fault, *broker, *client, *cut, *for_ms).await;
+            }
+            Fault::LinkReset { broker, client } => self.link_reset(&fault, *broker, *client),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Faults of disks.
+
+use std::time::Duration;
+
+use norn_env::clock;
+use norn_env::sim::disk::{DiskOp, Failure, When};
+use norn_env::sim::DiskCtl;
+
+use super::director::Director;
+use super::{DiskVerb, Fault};
+
+impl Director {
+    pub(super) async fn disk_slow(&self, fault: &Fault, broker: usize, factor: u32, for_ms: u64) {
+        let host = &self.brokers[broker];
+        self.note(fault);
+        DiskCtl::current().set_latency(host.key, host.spec.disk.latency(factor));
+        self.wait_ms(for_ms).await;
+        DiskCtl::current().set_latency(host.key, host.spec.disk.latency(1));
+    }
+
+    pub(super) async fn disk_stall(&self, fault: &Fault, broker: usize, dir: Option<usize>, for_ms: u64) {
+        let host = &self.brokers[broker];
+        self.note(fault);
+        let dirs = host.data_dirs();
+        let prefix = dir.and_then(|dir| dirs.get(dir)).map_or("", String::as_str);
+        let until = (clock::now() + Duration::from_millis(for_ms)).min(self.end);
+        DiskCtl::current().stall(host.key, prefix, until);
+    }
+
+    pub(super) async fn disk_error(&self, fault: &Fault, broker: usize, op: DiskVerb, count: u64, for_ms: u64) {
+        let host = &self.brokers[broker];
+        self.note(fault);
+        host.expect_trouble();
+        let op = match op {
+            DiskVerb::Read => DiskOp::Read,
+            DiskVerb::Write => DiskOp::Write,
+            DiskVerb::Sync => DiskOp::Sync,
+            DiskVerb::Meta => DiskOp::Meta,
+        };
+        let failure = Failure { op, path: String::new(), when: When::Next(count), errno: libc::EIO };
+        DiskCtl::current().fail(host.key, failure);
+        self.wait_ms(for_ms).await;
+        DiskCtl::current().clear_failures(host.key);
+        host.replace_after_trouble();
+    }
+
+    pub(super) async fn disk_full(&self, fault: &Fault, broker: usize, room_bytes: u64, for_ms: u64) {
+        let host = &self.brokers[broker];
+        self.note(fault);
+        host.expect_trouble();
+        let files = DiskCtl::current().files(host.key);
+        for dir in host.data_dirs() {
+            let inside = |path: &str| path.strip_prefix(dir.as_str()).is_some_and(|rest| rest.starts_with('/'));
+            let used: u64 = files.iter().filter(|file| inside(&file.path)).map(|file| file.len).sum();
+            DiskCtl::current().set_capacity(host.key, &dir, used + room_bytes);
+        }
+        self.wait_ms(for_ms).await;
+        DiskCtl::current().clear_capacity(host.key);
+        host.replace_after_trouble();
+    }
+}

@@ -1,0 +1,94 @@
+//! Bits that decay at rest: in record batches of user topics, where the disk has confirmed them.
+//!
+//! The world has one copy of each, so that nothing can repair it: the broker must say CORRUPT_MESSAGE at these offsets,
+//! and nothing else may come of it. The log of `__consumer_offsets` and the metadata are left alone.
+
+use norn_env::sim::{world, DiskCtl};
+use norn_log::LogId;
+use norn_protocol::batch::{BatchHeader, HEADER_LEN};
+use std::time::Duration;
+
+use super::director::Director;
+use super::Fault;
+
+/// Where the CRC of a batch stands in it; what it covers follows.
+const CRC_AT: usize = 17;
+
+/// A batch that was flipped a bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corrupted {
+    /// Virtual time.
+    pub at: Duration,
+    pub topic: String,
+    pub partition: i32,
+    pub first_offset: i64,
+    pub last_offset: i64,
+    /// The file and the position in it.
+    pub path: String,
+    pub position: u64,
+}
+
+/// A segment of a user topic with something durable in it.
+struct Candidate {
+    path: String,
+    topic: String,
+    partition: i32,
+    durable_len: u64,
+}
+
+impl Director {
+    pub(super) fn bit_flip(&self, fault: &Fault, broker: usize, [file, batch, bit]: [u64; 3]) {
+        let key = self.brokers[broker].key;
+        let disks = DiskCtl::current();
+        let candidates: Vec<Candidate> = disks.files(key).into_iter().filter_map(candidate).collect();
+        let Some(file) = pick(&candidates, file) else { return };
+        let bytes = disks.read_raw(key, &file.path, 0, file.durable_len as usize);
+        let batches = batches(&bytes);
+        let Some((at, header)) = pick(&batches, batch) else { return };
+        let covered = (header.total_len() - CRC_AT) as u64;
+        let position = *at as u64 + CRC_AT as u64 + bit / 8 % covered;
+        if !disks.flip_bit(key, &file.path, position, (bit % 8) as u8) {
+            return;
+        }
+        self.note(fault);
+        let corrupted = Corrupted {
+            at: world().elapsed(),
+            topic: file.topic.clone(),
+            partition: file.partition,
+            first_offset: header.base_offset.0,
+            last_offset: header.last_offset().0,
+            path: file.path.clone(),
+            position,
+        };
+        tracing::info!(target: "norn_sim::fault", "{corrupted:?}");
+        self.harm.lock().expect("no holder panics").corrupted.push(corrupted);
+    }
+}
+
+fn pick<T>(items: &[T], choice: u64) -> Option<&T> {
+    items.get((choice.checked_rem(items.len() as u64)?) as usize)
+}
+
+fn candidate(file: norn_env::sim::disk::DiskFile) -> Option<Candidate> {
+    let (dir, name) = file.path.rsplit_once('/')?;
+    let (_, dir) = dir.rsplit_once('/')?;
+    let (topic, partition) = LogId::parse_dir_name(dir)?;
+    let eligible = name.ends_with(".log") && !topic.starts_with("__") && file.durable_len > HEADER_LEN as u64;
+    let topic = topic.to_owned();
+    eligible.then_some(Candidate { topic, partition, durable_len: file.durable_len, path: file.path })
+}
+
+/// The whole batches at the front of `bytes`, with their positions.
+fn batches(bytes: &[u8]) -> Vec<(usize, BatchHeader)> {
+    let mut found = vec![];
+    let mut at = 0;
+    while let Ok(header) = BatchHeader::parse(&bytes[at..]) {
+        let next = at + header.total_len();
+        if next > bytes.len() || next < at + HEADER_LEN {
+            break;
+        }
+        found.push((at, header));
+        at = next;
+    }
+    found
+}

@@ -1,0 +1,117 @@
+//! What goes wrong in a world: each kind of fault as data ([`Fault`]) and as a verb ([`director`]).
+//!
+//! A schedule never breaks what the broker's contract needs: all that a fault took away is given back by the end of
+//! chaos, but for the bits that it flipped.
+
+pub mod director;
+mod disk;
+mod flip;
+mod links;
+mod process;
+
+use serde::{Deserialize, Serialize};
+
+/// One fault of a tape. Brokers and clients are counted from 0; a client that the world does not have is passed over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Fault {
+    /// The process dies (SIGKILL), and is started again later.
+    Kill { broker: usize, down_ms: u64 },
+    /// The process dies and is started again at once.
+    Restart { broker: usize },
+    /// The process does not run for a while (a long collection, a stopped machine).
+    Pause { broker: usize, for_ms: u64 },
+    /// The process is told to stop (SIGTERM), and is started again later.
+    GracefulStop { broker: usize, down_ms: u64 },
+    /// The host loses power: unsynced writes are lost or torn, peers hear nothing.
+    PowerLoss { broker: usize, down_ms: u64 },
+    /// Disk operations take so many times as long.
+    DiskSlow { broker: usize, factor: u32, for_ms: u64 },
+    /// No disk operation below a data directory ends for a while; all directories without one.
+    DiskStall { broker: usize, dir: Option<usize>, for_ms: u64 },
+    /// Disk operations fail with EIO; later the operator restarts the broker on a good disk.
+    DiskError { broker: usize, op: DiskVerb, count: u64, for_ms: u64 },
+    /// The disk is full but for so many bytes; later the operator makes room and restarts the broker.
+    DiskFull { broker: usize, room_bytes: u64, for_ms: u64 },
+    /// A bit of a durable record batch of a user topic decays. The words choose file, batch and bit among those there are.
+    BitFlip { broker: usize, file: u64, batch: u64, bit: u64 },
+    /// The links between a broker and a client (all without one) become slower.
+    LinkSlow { broker: usize, client: Option<usize>, factor: u32, for_ms: u64 },
+    /// Pieces are lost on the way, and come late.
+    LinkLoss { broker: usize, client: Option<usize>, percent: u32, for_ms: u64 },
+    /// Nothing gets through, in one direction or both.
+    LinkCut { broker: usize, client: Option<usize>, cut: Direction, for_ms: u64 },
+    /// Connections are reset.
+    LinkReset { broker: usize, client: Option<usize> },
+    /// A client's process dies, and is started again later.
+    ClientCrash { client: usize, down_ms: u64 },
+    /// The broker's wall clock jumps.
+    ClockJump { broker: usize, by_ms: i64 },
+    /// The broker's wall clock gains so many microseconds a second from now on.
+    ClockDrift { broker: usize, ppm: i64 },
+}
+
+/// The disk operations that a fault may make fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskVerb {
+    Read,
+    Write,
+    Sync,
+    Meta,
+}
+
+/// The direction in which a link is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    Both,
+    ToBroker,
+    FromBroker,
+}
+
+impl Fault {
+    /// All kinds, by the names that reports use.
+    pub const KINDS: [&'static str; 17] = [
+        "kill",
+        "restart",
+        "pause",
+        "graceful-stop",
+        "power-loss",
+        "disk-slow",
+        "disk-stall",
+        "disk-error",
+        "disk-full",
+        "bit-flip",
+        "link-slow",
+        "link-loss",
+        "link-cut",
+        "link-reset",
+        "client-crash",
+        "clock-jump",
+        "clock-drift",
+    ];
+
+    /// The name of this kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Kill { .. } => "kill",
+            Self::Restart { .. } => "restart",
+            Self::Pause { .. } => "pause",
+            Self::GracefulStop { .. } => "graceful-stop",
+            Self::PowerLoss { .. } => "power-loss",
+            Self::DiskSlow { .. } => "disk-slow",
+            Self::DiskStall { .. } => "disk-stall",
+            Self::DiskError { .. } => "disk-error",
+            Self::DiskFull { .. } => "disk-full",
+            Self::BitFlip { .. } => "bit-flip",
+            Self::LinkSlow { .. } => "link-slow",
+            Self::LinkLoss { .. } => "link-loss",
+            Self::LinkCut { .. } => "link-cut",
+            Self::LinkReset { .. } => "link-reset",
+            Self::ClientCrash { .. } => "client-crash",
+            Self::ClockJump { .. } => "clock-jump",
+            Self::ClockDrift { .. } => "clock-drift",
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Faults of processes, hosts and their clocks.
+
+use std::time::Duration;
+
+use madsim::runtime::Handle;
+use norn_env::sim::{ClockCtl, DiskCtl, NetCtl};
+use norn_env::{clock, wait_report};
+
+use super::director::Director;
+use super::Fault;
+use crate::report::Finding;
+
+/// A broker that is told to stop must have stopped after this, whatever its clients do.
+const STOP_MAX: Duration = Duration::from_secs(60);
+
+impl Director {
+    /// Kills the broker, if it runs, and starts it again.
+    pub(super) async fn kill(&self, fault: &Fault, broker: usize, down_ms: u64) {
+        let host = &self.brokers[broker];
+        if !host.is_running() {
+            return;
+        }
+        self.note(fault);
+        host.hold();
+        host.kill();
+        self.wait_ms(down_ms).await;
+        host.release();
+    }
+
+    pub(super) async fn pause(&self, fault: &Fault, broker: usize, for_ms: u64) {
+        let host = &self.brokers[broker];
+        if !host.is_running() {
+            return;
+        }
+        self.note(fault);
+        Handle::current().pause(host.id);
+        self.wait_ms(for_ms).await;
+        Handle::current().resume(host.id);
+    }
+
+    pub(super) async fn graceful_stop(&self, fault: &Fault, broker: usize, down_ms: u64) {
+        let host = &self.brokers[broker];
+        if !host.is_running() {
+            return;
+        }
+        self.note(fault);
+        host.hold();
+        host.tell_to_stop();
+        // A process that hangs on a bad disk, or does not run at all, may take its time; it is killed with the faults' end.
+        let disturbed = self.harm().any(&["disk-stall", "disk-slow", "disk-error", "disk-full", "pause"]);
+        if clock::timeout_at(clock::now() + STOP_MAX, host.ended()).await.is_err() && !disturbed {
+            let waits = wait_report::snapshot().into_iter().filter(|wait| wait.node == host.key);
+            let waits: Vec<String> = waits.map(|wait| crate::run::wait_line(&wait)).collect();
+            let detail = format!("the broker did not stop within {STOP_MAX:?}\n{}", waits.join("\n"));
+            self.harm.lock().expect("no holder panics").findings.push(Finding::new("liveness", detail));
+        }
+        host.kill();
+        self.wait_ms(down_ms).await;
+        host.release();
+    }
+
+    pub(super) async fn power_loss(&self, fault: &Fault, broker: usize, down_ms: u64) {
+        let host = &self.brokers[broker];
+        if !host.is_running() {
+            return;
+        }
+        self.note(fault);
+        host.hold();
+        DiskCtl::current().power_fail_on_next_reset(host.key);
+        NetCtl::current().host_power_off(host.key);
+        host.kill();
+        self.wait_ms(down_ms).await;
+        NetCtl::current().host_power_on(host.key);
+        host.release();
+    }
+
+    pub(super) async fn client_crash(&self, fault: &Fault, client: usize, down_ms: u64) {
+        let Some(id) = self.clients.node(client) else { return };
+        if Handle::current().is_exit(id) {
+            return;
+        }
+        self.note(fault);
+        Handle::current().kill(id);
+        self.wait_ms(down_ms).await;
+        Handle::current().restart(id);
+    }
+
+    pub(super) fn clock_jump(&self, fault: &Fault, broker: usize, by_ms: i64) {
+        self.note(fault);
+        ClockCtl::current().jump(self.brokers[broker].key, by_ms);
+    }
+
+    pub(super) fn clock_drift(&self, fault: &Fault, broker: usize, ppm: i64) {
+        self.note(fault);
+        ClockCtl::current().set_drift(self.brokers[broker].key, ppm);
+    }
+}

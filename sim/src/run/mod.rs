@@ -1,0 +1,149 @@
+//! One seed in this process: builds the runtime, runs the world, says the verdict.
+
+mod logs;
+mod panics;
+mod watchdog;
+
+use std::ops::Range;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use madsim::runtime::Runtime;
+use norn_env::sim::{self, trace, Options};
+use norn_env::wait_report::TaskWait;
+
+use crate::report::{Finding, Report, Verdict};
+use crate::tape::Tape;
+use crate::world::{self, ConfigRefused, Outcome};
+
+/// Virtual time that no world reaches: its phases are bounded, this catches a simulator that forgot one.
+const VIRTUAL_MAX: Duration = Duration::from_secs(3600);
+
+/// How a run differs from the plain one.
+#[derive(Clone, Debug, Default)]
+pub struct How {
+    /// Ends the process as `hang` when virtual time stands still for so long.
+    pub stall_limit: Option<Duration>,
+    /// Ends the world at this virtual time, without a verdict of the checkers.
+    pub until: Option<Duration>,
+    /// Prints the log lines that this filter (of `tracing`) lets through.
+    pub trace: Option<String>,
+    /// Puts the chain of hashes into the report.
+    pub chain: bool,
+    /// Records these events of the trace.
+    pub capture: Range<u64>,
+}
+
+/// Runs `tape` and reports. Never panics: that is a verdict.
+pub fn run(tape: Tape, how: How) -> Report {
+    let began = Instant::now();
+    let seed = tape.seed;
+    panics::record();
+    // A fresh thread: madsim can seed the hash maps only of a thread that has made none.
+    let simulation = std::thread::Builder::new().name(format!("seed {seed}")).spawn(move || simulate(tape, how));
+    let report = simulation.expect("the system has a thread for us").join();
+    let mut report = report.unwrap_or_else(|_| {
+        Report::bare(seed, Verdict::Crash, Finding::new("no-panic", "the simulator panicked outside of the world"))
+    });
+    report.wall_s = began.elapsed().as_secs_f64();
+    report.cpu_s = cpu_s();
+    report.aslr = aslr();
+    report
+}
+
+fn simulate(tape: Tape, how: How) -> Report {
+    let seed = tape.seed;
+    watchdog::start(seed, how.stall_limit);
+    let mut rt = Runtime::with_seed_and_config(seed, madsim::Config::default());
+    rt.set_time_limit(VIRTUAL_MAX);
+    let options = Options { net: tape.world.net.clone(), buggify: tape.world.buggify, capture: how.capture.clone() };
+    sim::install(&rt, seed, options);
+    let errors = logs::install(how.trace.as_deref());
+    let shared: Arc<Mutex<Option<Arc<sim::World>>>> = Arc::default();
+    let keep = shared.clone();
+    let chain = how.chain;
+    let lived = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        rt.block_on(async move {
+            *keep.lock().expect("no holder panics") = Some(sim::world());
+            let beat = norn_env::task::spawn("watchdog's beat", watchdog::beat());
+            let outcome = world::execute(tape, how.until).await;
+            drop(beat);
+            let chain = if chain { trace::chain() } else { vec![] };
+            let captured = trace::captured().into_iter().map(|(index, at, event)| format!("#{index} {at:?} {event:?}"));
+            (outcome, sim::probes(), chain, captured.collect())
+        })
+    }));
+    let world = shared.lock().expect("no holder panics").take();
+    let mut report = match lived {
+        Ok((outcome, probes, chain, captured)) => {
+            let mut report = judged(seed, outcome);
+            report.probes = probes.into_iter().map(|(name, hits)| (name.to_owned(), hits)).collect();
+            report.chain = chain;
+            report.captured = captured;
+            report
+        }
+        Err(_) => {
+            let (verdict, finding) = panics::last();
+            Report::bare(seed, verdict, finding)
+        }
+    };
+    if let Some(world) = world {
+        let hash = world.trace().hash();
+        report.hash = format!("{:016x}", hash.hash);
+        report.events = hash.events;
+        report.virtual_s = world.elapsed().as_secs_f64();
+    }
+    report.errors = logs::taken(&errors);
+    // Dropping the runtime runs the destructors of the whole world, which proves nothing and may panic after a panic.
+    std::mem::forget(rt);
+    watchdog::stop();
+    report
+}
+
+fn judged(seed: u64, outcome: Result<Outcome, ConfigRefused>) -> Report {
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(refused) => return Report::bare(seed, Verdict::Harness, Finding::new("harness", refused.to_string())),
+    };
+    let verdict = match outcome.findings.iter().map(|finding| finding.checker.as_str()).next() {
+        None => Verdict::Pass,
+        Some("liveness") => Verdict::Liveness,
+        Some(_) => Verdict::Correctness,
+    };
+    let mut report = Report::bare(seed, verdict, Finding::new("", ""));
+    report.findings = outcome.findings;
+    report.faults = outcome.harm.counts();
+    report.acked_records = outcome.stats.acked_records;
+    report.fetched_records = outcome.stats.fetched_records;
+    report.commits = outcome.stats.commits;
+    report.waits = outcome.waits;
+    report
+}
+
+/// One line of the wait-for report.
+pub fn wait_line(wait: &TaskWait) -> String {
+    let TaskWait { node_name, task, spawned_at, waits_for, since, .. } = wait;
+    let what = waits_for.as_deref().unwrap_or("(it does not say)");
+    format!("{node_name}: {task} waits for {what} since {:.3}s ({spawned_at})", since.as_secs_f64())
+}
+
+/// CPU time of this process so far, in seconds.
+fn cpu_s() -> f64 {
+    // SAFETY: getrusage fills the struct that it is given.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// Whether the addresses of this process are random.
+fn aslr() -> bool {
+    const ASK: libc::c_ulong = 0xffff_ffff;
+    // SAFETY: this argument only asks.
+    let persona = unsafe { libc::personality(ASK) };
+    persona & libc::ADDR_NO_RANDOMIZE == 0
+}

@@ -1,0 +1,65 @@
+//! Panics of the world, told apart: some are how madsim says that nothing moves any more.
+
+use std::backtrace::Backtrace;
+use std::sync::Mutex;
+
+use crate::report::{Finding, Verdict};
+
+struct Panic {
+    message: String,
+    location: String,
+    stack: String,
+}
+
+/// The first panic of this process: what follows is mostly its consequence.
+static FIRST: Mutex<Option<Panic>> = Mutex::new(None);
+
+/// Frames of a stack that a report shows.
+const FRAMES_MAX: usize = 24;
+
+/// Keeps the first panic instead of printing it.
+pub fn record() {
+    std::panic::set_hook(Box::new(|info| {
+        let message = match (info.payload().downcast_ref::<&str>(), info.payload().downcast_ref::<String>()) {
+            (Some(message), _) => (*message).to_owned(),
+            (_, Some(message)) => message.clone(),
+            _ => "(no message)".to_owned(),
+        };
+        let location = info.location().map(ToString::to_string).unwrap_or_default();
+        let mut first = FIRST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if first.is_none() {
+            let stack = own_frames(&Backtrace::force_capture().to_string());
+            *first = Some(Panic { message, location, stack });
+        }
+    }));
+}
+
+/// The verdict on a world that the first panic ended.
+pub fn last() -> (Verdict, Finding) {
+    let first = FIRST.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    let Some(Panic { message, location, stack }) = first else {
+        return (Verdict::Crash, Finding::new("no-panic", "a panic without a trace"));
+    };
+    if message.contains("all tasks will block forever") {
+        (Verdict::Liveness, Finding::new("liveness", "every task waits and nothing is to come"))
+    } else if message.contains("time limit exceeded") {
+        (Verdict::Harness, Finding::new("harness", "the world did not end within the limit of virtual time"))
+    } else {
+        (Verdict::Crash, Finding::new("no-panic", format!("{message} at {location}\n{stack}")))
+    }
+}
+
+/// The frames of a stack that are in Norn's own code, with their places.
+pub fn own_frames(stack: &str) -> String {
+    let lines: Vec<&str> = stack.lines().map(str::trim).collect();
+    let mut frames = vec![];
+    for pair in lines.windows(2) {
+        let (frame, place) = (pair[0], pair[1]);
+        if place.starts_with("at ") && frame.contains("norn_") && !place.contains("/sim/src/run/") {
+            let frame = frame.split_once(": ").map_or(frame, |(_, name)| name);
+            frames.push(format!("{frame} {place}"));
+        }
+    }
+    frames.truncate(FRAMES_MAX);
+    frames.join("\n")
+}

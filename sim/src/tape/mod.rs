@@ -1,0 +1,128 @@
+//! A run as data: the world, the faults with their times, the client mix. A seed draws it, a run executes it.
+//!
+//! Each part is drawn from a random stream of its own, so that a change in one leaves the others as they were.
+
+mod config;
+mod draw;
+mod schedule;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use norn_env::sim::disk::Latency;
+use norn_env::sim::net::NetConfig;
+use serde::{Deserialize, Serialize};
+
+pub use config::broker_ip;
+
+use crate::faults::Fault;
+use crate::stub::Plan;
+
+/// What a run executes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tape {
+    /// Seeds the streams of the run itself: schedule, network, disk, buggify.
+    pub seed: u64,
+    pub world: World,
+    /// In the order of their times.
+    pub faults: Vec<Timed>,
+    pub clients: Plan,
+}
+
+/// A fault and when it strikes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timed {
+    /// Virtual time since the start of chaos.
+    pub at_ms: u64,
+    #[serde(flatten)]
+    pub fault: Fault,
+}
+
+/// The world that clients and faults are in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct World {
+    pub brokers: Vec<BrokerNode>,
+    pub net: NetConfig,
+    /// Whether the rare turns of `buggify!` are taken.
+    pub buggify: bool,
+    pub phases: Phases,
+}
+
+/// One broker: its host and its settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BrokerNode {
+    /// By Kafka's names.
+    pub config: BTreeMap<String, String>,
+    pub clock_offset_ms: i64,
+    pub clock_drift_ppm: i64,
+    pub disk: DiskSpeed,
+}
+
+/// How fast a disk is, in microseconds, and how often its page cache has not what is read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DiskSpeed {
+    pub read_us: Range<u64>,
+    pub write_us: Range<u64>,
+    pub sync_us: Range<u64>,
+    pub meta_us: Range<u64>,
+    /// The part of operations that takes much longer.
+    pub slow: f64,
+    pub cold_reads: f64,
+}
+
+impl DiskSpeed {
+    /// As the simulated disk wants it, `factor` times slower.
+    pub fn latency(&self, factor: u32) -> Latency {
+        let range = |us: &Range<u64>| Duration::from_micros(us.start) * factor..Duration::from_micros(us.end) * factor;
+        Latency {
+            read: range(&self.read_us),
+            write: range(&self.write_us),
+            sync: range(&self.sync_us),
+            meta: range(&self.meta_us),
+            slow: self.slow,
+        }
+    }
+}
+
+/// How long the phases take, in virtual milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phases {
+    pub start_ms: u64,
+    pub steady_ms: u64,
+    pub chaos_ms: u64,
+    /// Everything that is under way when the faults stop must end within this.
+    pub heal_ms_max: u64,
+    /// The read-back must end within this.
+    pub read_back_ms_max: u64,
+}
+
+/// Why a tape could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TapeError {
+    #[error("cannot read the tape {path}: {source}")]
+    Read { path: String, source: std::io::Error },
+    #[error("{path} is not a tape: {source}")]
+    Parse { path: String, source: serde_json::Error },
+}
+
+impl Tape {
+    /// Reads a tape from a file.
+    pub fn load(path: &Path) -> Result<Self, TapeError> {
+        let shown = || path.display().to_string();
+        let text = std::fs::read(path).map_err(|source| TapeError::Read { path: shown(), source })?;
+        serde_json::from_slice(&text).map_err(|source| TapeError::Parse { path: shown(), source })
+    }
+
+    /// The same world and clients, without anything going wrong.
+    pub fn without_faults(mut self) -> Self {
+        self.faults.clear();
+        self
+    }
+
+    /// The flush mode that topics have by default.
+    pub fn flush_async(&self) -> bool {
+        self.world.brokers.iter().any(|broker| broker.config.get("flush.mode").is_some_and(|mode| mode == "async"))
+    }
+}

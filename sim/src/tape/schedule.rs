@@ -1,0 +1,107 @@
+//! When which faults strike: a random part of the kinds, each at its own pace.
+
+use norn_env::sim::Stream;
+
+use super::{Timed, World};
+use crate::faults::{Direction, DiskVerb, Fault};
+
+/// How likely a seed has a kind on.
+const KIND_ON: f64 = 0.4;
+/// One seed in so many has no faults at all.
+const QUIET_ONE_IN: u64 = 40;
+/// The last faults strike this long before the end of chaos, so that what they cause still meets load.
+const CALM_MS: u64 = 2_000;
+/// What no fault outlasts.
+const LASTS_MS_MAX: u64 = 15_000;
+
+/// Draws the faults of a tape.
+pub fn draw(dice: &Stream, world: &World, clients: usize) -> Vec<Timed> {
+    if dice.below(QUIET_ONE_IN) == 0 {
+        return vec![];
+    }
+    let end = world.phases.chaos_ms - CALM_MS;
+    let mut faults = vec![];
+    while faults.is_empty() {
+        for kind in Fault::KINDS {
+            if !dice.chance(KIND_ON) {
+                continue;
+            }
+            let mut at_ms = 0;
+            loop {
+                at_ms += pause_ms(kind, dice);
+                if at_ms >= end {
+                    break;
+                }
+                faults.push(Timed { at_ms, fault: fault(kind, dice, world, clients) });
+            }
+        }
+    }
+    faults.sort_by_key(|timed| timed.at_ms);
+    faults
+}
+
+/// From one fault of a kind to the next. Faults that take the broker away for long come less often.
+fn pause_ms(kind: &str, dice: &Stream) -> u64 {
+    let mean = match kind {
+        "disk-error" | "disk-full" | "clock-drift" | "disk-slow" => 45_000,
+        "kill" | "graceful-stop" | "power-loss" | "pause" | "disk-stall" | "link-cut" | "client-crash" => 25_000,
+        _ => 15_000,
+    };
+    dice.range(mean / 10..mean * 2)
+}
+
+/// Mostly short, sometimes long.
+fn lasts_ms(dice: &Stream) -> u64 {
+    match dice.below(10) {
+        0..=4 => dice.range(50..1_000),
+        5..=7 => dice.range(1_000..4_000),
+        _ => dice.range(4_000..LASTS_MS_MAX),
+    }
+}
+
+fn fault(kind: &str, dice: &Stream, world: &World, clients: usize) -> Fault {
+    let broker = dice.below(world.brokers.len() as u64) as usize;
+    let some_client = |dice: &Stream| dice.below(clients.max(1) as u64) as usize;
+    let client = |dice: &Stream| dice.chance(0.6).then(|| some_client(dice));
+    let for_ms = lasts_ms(dice);
+    let down_ms = for_ms.min(8_000);
+    match kind {
+        "kill" => Fault::Kill { broker, down_ms },
+        "restart" => Fault::Restart { broker },
+        "pause" => Fault::Pause { broker, for_ms },
+        "graceful-stop" => Fault::GracefulStop { broker, down_ms },
+        "power-loss" => Fault::PowerLoss { broker, down_ms },
+        "disk-slow" => Fault::DiskSlow { broker, factor: dice.range(2..30) as u32, for_ms },
+        "disk-stall" => {
+            let dirs = world.brokers[broker].config["log.dirs"].split(',').count() as u64;
+            let dir = dice.chance(0.7).then(|| dice.below(dirs) as usize);
+            Fault::DiskStall { broker, dir, for_ms: for_ms.min(8_000) }
+        }
+        "disk-error" => {
+            let op = [DiskVerb::Sync, DiskVerb::Sync, DiskVerb::Write, DiskVerb::Read, DiskVerb::Meta];
+            let op = op[dice.below(5) as usize];
+            Fault::DiskError { broker, op, count: dice.range(1..4), for_ms: for_ms.min(5_000) }
+        }
+        "disk-full" => {
+            Fault::DiskFull { broker, room_bytes: dice.range(0..64) << 10, for_ms: for_ms.min(5_000) }
+        }
+        "bit-flip" => Fault::BitFlip { broker, file: dice.u64(), batch: dice.u64(), bit: dice.u64() },
+        "link-slow" => {
+            Fault::LinkSlow { broker, client: client(dice), factor: dice.range(2..100) as u32, for_ms }
+        }
+        "link-loss" => {
+            Fault::LinkLoss { broker, client: client(dice), percent: dice.range(1..40) as u32, for_ms }
+        }
+        "link-cut" => {
+            let cut = [Direction::Both, Direction::ToBroker, Direction::FromBroker][dice.below(3) as usize];
+            Fault::LinkCut { broker, client: client(dice), cut, for_ms }
+        }
+        "link-reset" => Fault::LinkReset { broker, client: client(dice) },
+        "client-crash" => Fault::ClientCrash { client: some_client(dice), down_ms },
+        "clock-jump" => {
+            Fault::ClockJump { broker, by_ms: dice.range(0..1_200_000) as i64 - 600_000 }
+        }
+        "clock-drift" => Fault::ClockDrift { broker, ppm: dice.range(0..20_000) as i64 - 10_000 },
+        other => unreachable!("{other} is not a kind of fault"),
+    }
+}

@@ -1,0 +1,291 @@
+//! A broker's host in the world: it outlives the processes on it, and starts the next one when one ends on its own, as
+//! a service manager does.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use madsim::runtime::Handle;
+use madsim::task::NodeId;
+use norn_broker::config::{Config, Layer, Source};
+use norn_env::sim::{node, world, ClockCtl, DiskCtl, NetCtl};
+use norn_env::task::{self, ShutdownTrigger};
+use norn_env::{clock, select};
+use tokio::sync::watch;
+
+use crate::tape::{broker_ip, BrokerNode};
+
+/// From the end of a process to the start of the next.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// What the process on a host is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Process {
+    Running,
+    /// Ended on its own.
+    Exited,
+    /// Killed, or the host is without power.
+    Dead,
+}
+
+/// A process that ended on its own.
+#[derive(Clone, Debug)]
+pub struct Exit {
+    pub broker: usize,
+    pub at: Duration,
+    /// The error that it ended with; none after a clean stop.
+    pub error: Option<String>,
+    /// Whether it was told to stop, or an injected fault lets one expect it.
+    pub explained: bool,
+}
+
+struct State {
+    process: Process,
+    /// Counts processes.
+    incarnation: u64,
+    trigger: Option<ShutdownTrigger>,
+    told_to_stop: bool,
+    /// Whether the disk failed since the process started.
+    trouble: bool,
+    /// Whether a fault holds the process down.
+    held: bool,
+    exits: Vec<Exit>,
+}
+
+/// A host with its broker. Clones are the same.
+#[derive(Clone)]
+pub struct BrokerHost {
+    pub index: usize,
+    pub id: NodeId,
+    /// The node's number in the control surfaces of `norn_env::sim`.
+    pub key: u64,
+    pub spec: Arc<BrokerNode>,
+    state: Arc<Mutex<State>>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+/// The settings that a tape holds cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the broker's settings are refused: {0}")]
+pub struct ConfigRefused(String);
+
+impl BrokerHost {
+    /// Builds the host; its broker starts at once.
+    pub fn build(index: usize, spec: BrokerNode) -> Result<Self, ConfigRefused> {
+        let config = config(&spec.config)?;
+        let spec = Arc::new(spec);
+        let state = State {
+            process: Process::Running,
+            incarnation: 1,
+            trigger: None,
+            told_to_stop: false,
+            trouble: false,
+            held: false,
+            exits: vec![],
+        };
+        let state = Arc::new(Mutex::new(state));
+        let (changed, _) = watch::channel(0);
+        let changed = Arc::new(changed);
+        let process = {
+            let (state, changed) = (state.clone(), changed.clone());
+            move || process(index, config.clone(), state.clone(), changed.clone())
+        };
+        let name = format!("broker-{}", index + 1);
+        let built = Handle::current().create_node().name(&name).init(process).build();
+        let key = node::key(built.id());
+        node::register(built.id(), &name, IpAddr::V4(broker_ip(index)));
+        let clocks = ClockCtl::current();
+        clocks.set_offset(key, spec.clock_offset_ms);
+        clocks.set_drift(key, spec.clock_drift_ppm);
+        let disks = DiskCtl::current();
+        disks.set_latency(key, spec.disk.latency(1));
+        disks.set_cold_reads(key, spec.disk.cold_reads);
+        Ok(Self { index, id: built.id(), key, spec, state, changed })
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().expect("no holder panics"))
+    }
+
+    /// Whether a process runs that no fault is about to stop.
+    pub fn is_running(&self) -> bool {
+        self.with(|state| state.process == Process::Running && !state.told_to_stop)
+    }
+
+    /// Ends the process, if there is one, without a word.
+    pub fn kill(&self) {
+        self.with(|state| state.process = Process::Dead);
+        Handle::current().kill(self.id);
+    }
+
+    /// Starts a process, if none runs.
+    pub fn start(&self) {
+        let start = self.with(|state| {
+            let start = state.process != Process::Running;
+            if start {
+                state.process = Process::Running;
+                state.incarnation += 1;
+                state.told_to_stop = false;
+                state.trigger = None;
+            }
+            start
+        });
+        if start {
+            // The simulators hear of the end of a process by its kill only.
+            Handle::current().kill(self.id);
+            Handle::current().restart(self.id);
+        }
+    }
+
+    /// Keeps the process down after its end until `release`.
+    pub fn hold(&self) {
+        self.with(|state| state.held = true);
+    }
+
+    /// Starts a process, if none runs, and lets the manager start others.
+    pub fn release(&self) {
+        self.with(|state| state.held = false);
+        self.start();
+    }
+
+    /// Tells the process to stop.
+    pub fn tell_to_stop(&self) {
+        self.with(|state| {
+            state.told_to_stop = true;
+            if let Some(trigger) = &state.trigger {
+                trigger.signal();
+            }
+        });
+    }
+
+    /// Waits until the process has ended.
+    pub async fn ended(&self) {
+        let mut changed = self.changed.subscribe();
+        while self.with(|state| state.process == Process::Running) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Notes that the disk is failing: from here the process may end on its own.
+    pub fn expect_trouble(&self) {
+        self.with(|state| state.trouble = true);
+    }
+
+    /// Whether the disk failed and no new process was started with a good one.
+    fn has_trouble(&self) -> bool {
+        self.with(|state| state.trouble)
+    }
+
+    /// The data directories, in the order of the settings.
+    pub fn data_dirs(&self) -> Vec<String> {
+        self.spec.config.get("log.dirs").map(|dirs| dirs.split(',').map(str::to_owned).collect()).unwrap_or_default()
+    }
+
+    /// What the operator does once the disk is good again: a process that has seen it fail may have closed some of its
+    /// data for good, so another takes its place. None if a fault holds the host down; that fault starts it.
+    pub fn replace_after_trouble(&self) {
+        match self.with(|state| state.held) {
+            true => self.with(|state| state.trouble = false),
+            false => self.replace(),
+        }
+    }
+
+    /// Replaces a process that has seen the disk fail, now that the disk is good again.
+    fn replace(&self) {
+        self.kill();
+        self.with(|state| state.trouble = false);
+        self.start();
+    }
+
+    /// Ends all faults of the host itself.
+    pub fn heal(&self) {
+        let disks = DiskCtl::current();
+        disks.clear_failures(self.key);
+        disks.clear_stalls(self.key);
+        disks.clear_capacity(self.key);
+        disks.set_latency(self.key, self.spec.disk.latency(1));
+        NetCtl::current().host_power_on(self.key);
+        Handle::current().resume(self.id);
+        if self.has_trouble() {
+            self.replace();
+        }
+        self.release();
+    }
+
+    /// The processes that ended on their own, so far.
+    pub fn exits(&self) -> Vec<Exit> {
+        self.with(|state| state.exits.clone())
+    }
+
+    /// Starts a new process whenever one ended on its own. Never returns.
+    pub async fn manage(self) {
+        let mut changed = self.changed.subscribe();
+        loop {
+            if changed.changed().await.is_err() {
+                return;
+            }
+            let Some(ended) = self.with(|state| (state.process == Process::Exited).then_some(state.incarnation))
+            else {
+                continue;
+            };
+            // What the process held is free only when the node was killed, too.
+            Handle::current().kill(self.id);
+            clock::sleep(RESTART_AFTER).await;
+            let still = |state: &mut State| {
+                state.process == Process::Exited && state.incarnation == ended && !state.held
+            };
+            if self.with(still) {
+                self.start();
+            }
+        }
+    }
+}
+
+/// One process of the broker, from its start to its end.
+async fn process(index: usize, config: Config, state: Arc<Mutex<State>>, changed: Arc<watch::Sender<u64>>) {
+    let (trigger, shutdown) = task::shutdown();
+    {
+        let mut state = state.lock().expect("no holder panics");
+        if state.told_to_stop {
+            trigger.signal();
+        }
+        state.trigger = Some(trigger);
+    }
+    let mut stop = shutdown.clone();
+    let broker = task::spawn("broker", async move {
+        let start = norn_broker::start(config, shutdown);
+        let started = select! {
+            started = start => started,
+            // As the binary does: a start that is told to stop is given up.
+            _ = stop.signaled() => return Ok(()),
+        };
+        match started {
+            Ok(broker) => broker.run().await.map_err(|error| error.to_string()),
+            Err(error) => Err(format!("start: {error}")),
+        }
+    });
+    let error = match broker.await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        Err(stopped) => Some(stopped.to_string()),
+    };
+    let incarnation = {
+        let mut state = state.lock().expect("no holder panics");
+        state.process = Process::Exited;
+        let explained = state.trouble || (state.told_to_stop && error.is_none());
+        state.exits.push(Exit { broker: index, at: world().elapsed(), error, explained });
+        state.incarnation
+    };
+    changed.send_replace(incarnation);
+}
+
+fn config(settings: &BTreeMap<String, String>) -> Result<Config, ConfigRefused> {
+    let layers = settings.iter().map(|(key, value)| Layer::new(Source::Default, key, value)).collect();
+    let (config, _) = Config::from_layers(layers).map_err(|errors| {
+        ConfigRefused(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    })?;
+    Ok(config)
+}

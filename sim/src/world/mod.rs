@@ -1,0 +1,157 @@
+//! Executes a tape: builds the world, leads it through its phases, asks the checkers.
+
+mod broker;
+mod clients;
+mod phase;
+mod shape;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use norn_env::sim::{self, world};
+use norn_env::{clock, task, wait_report};
+use tokio::sync::watch;
+
+pub use broker::{BrokerHost, ConfigRefused, Exit};
+pub use clients::Clients;
+pub use phase::Phase;
+pub use shape::WorldShape;
+
+use crate::check::{CheckContext, Flip, History, Stats};
+use crate::faults::director::{Director, Harm};
+use crate::report::Finding;
+use crate::tape::{broker_ip, Tape};
+use crate::stub as workload;
+
+/// After the verdict the broker must stop cleanly within this.
+const LAST_STOP_MAX: Duration = Duration::from_secs(60);
+
+/// What came of a world.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Empty if all is well.
+    pub findings: Vec<Finding>,
+    pub harm: Harm,
+    pub stats: Stats,
+    pub exits: Vec<Exit>,
+    /// Who waited for what, when something was found.
+    pub waits: Vec<String>,
+}
+
+/// Runs the world of `tape` on the main node of the current simulation, up to `until` if that is given.
+pub async fn execute(tape: Tape, until: Option<Duration>) -> Result<Outcome, ConfigRefused> {
+    let history = History::new();
+    let mut brokers = vec![];
+    for (index, spec) in tape.world.brokers.iter().enumerate() {
+        brokers.push(BrokerHost::build(index, spec.clone())?);
+    }
+    let brokers = Arc::new(brokers);
+    let mut managers = task::Tasks::new();
+    for broker in brokers.iter() {
+        managers.spawn(format!("manager of {}", sim::node::name(broker.key)), broker.clone().manage());
+    }
+    let lived = live(&tape, brokers.clone(), history.clone());
+    let outcome = match until {
+        None => lived.await,
+        Some(until) => {
+            let now = world().elapsed();
+            let cut = clock::now() + until.saturating_sub(now);
+            clock::timeout_at(cut, lived).await.unwrap_or_default()
+        }
+    };
+    drop(managers);
+    Ok(outcome)
+}
+
+async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History) -> Outcome {
+    let phases = &tape.world.phases;
+    let ms = Duration::from_millis;
+    let bootstrap: Vec<SocketAddr> =
+        (0..brokers.len()).map(|index| SocketAddr::from((broker_ip(index), 9092))).collect();
+    let (phase, phases_seen) = watch::channel(Phase::Start);
+    let enter = |next: Phase| {
+        tracing::info!(target: "norn_sim::phase", "{next:?}");
+        phase.send_replace(next);
+    };
+    let drive = workload::drive(tape.clients.clone(), bootstrap.clone(), history.clone(), phases_seen);
+    let mut drive = task::spawn("workload", drive);
+
+    clock::sleep(ms(phases.start_ms)).await;
+    enter(Phase::Steady);
+    clock::sleep(ms(phases.steady_ms)).await;
+    enter(Phase::Chaos);
+    let end = clock::now() + ms(phases.chaos_ms);
+    let director = Director::new(brokers.clone(), Clients { count: tape.clients.client_count() }, end);
+    director.run(tape.faults.clone()).await;
+    clock::sleep_until(end).await;
+    director.heal();
+    enter(Phase::Heal);
+
+    let mut findings = vec![];
+    let mut waits = vec![];
+    let bound = clock::now() + ms(phases.heal_ms_max);
+    if clock::timeout_at(bound, &mut drive).await.is_err() {
+        waits = wait_lines();
+        let detail = format!("clients did not end within {} s after the faults", phases.heal_ms_max / 1000);
+        findings.push(Finding::new("liveness", detail));
+    }
+    enter(Phase::ReadBack);
+    let bound = clock::now() + ms(phases.read_back_ms_max);
+    let mut read_back = task::spawn("read-back", workload::read_back(history.clone(), bootstrap));
+    if clock::timeout_at(bound, &mut read_back).await.is_err() {
+        waits.extend(wait_lines());
+        let detail = format!("the read-back did not end within {} s", phases.read_back_ms_max / 1000);
+        findings.push(Finding::new("liveness", detail));
+    }
+    drop((drive, read_back));
+    enter(Phase::Done);
+
+    let harm = director.harm();
+    let violations = history.verdict(&context(&brokers, &harm));
+    let violations: Vec<Finding> =
+        violations.into_iter().map(|violation| Finding::new(violation.checker, violation.detail)).collect();
+    if !violations.is_empty() && waits.is_empty() {
+        waits = wait_lines();
+    }
+    // What was lost or doubled says more than what did not end because of it.
+    findings = violations.into_iter().chain(findings).chain(harm.findings.clone()).collect();
+    findings.extend(last_stop(&brokers).await);
+    let exits: Vec<Exit> = brokers.iter().flat_map(BrokerHost::exits).collect();
+    findings.extend(exits.iter().filter(|exit| !exit.explained).map(unexplained));
+    Outcome { findings, harm, stats: history.stats(), exits, waits }
+}
+
+/// Stops the brokers as an operator does: each must come to a clean end.
+async fn last_stop(brokers: &[BrokerHost]) -> Vec<Finding> {
+    let mut findings = vec![];
+    for broker in brokers {
+        broker.hold();
+        broker.tell_to_stop();
+        if clock::timeout_at(clock::now() + LAST_STOP_MAX, broker.ended()).await.is_err() {
+            let detail = format!("the broker did not stop within {LAST_STOP_MAX:?}\n{}", wait_lines().join("\n"));
+            findings.push(Finding::new("liveness", detail));
+        }
+    }
+    findings
+}
+
+fn unexplained(exit: &Exit) -> Finding {
+    let Exit { broker, at, error, .. } = exit;
+    let error = error.as_deref().unwrap_or("it returned");
+    Finding::new("no-error-log-unexplained", format!("the broker ended on its own: {error} (broker {broker}, at {at:?})"))
+}
+
+fn context(brokers: &[BrokerHost], harm: &Harm) -> CheckContext {
+    let losing = |kind: &str| ["power-loss", "disk-error", "disk-full"].contains(&kind);
+    CheckContext {
+        losses: harm.applied.iter().filter(|applied| losing(applied.fault.kind())).map(|applied| applied.at).collect(),
+        flips: harm.corrupted.iter().map(|flip| Flip { path: flip.path.clone(), at: flip.at }).collect(),
+        single_broker: brokers.len() == 1,
+    }
+}
+
+/// The wait-for report, a line for each wait.
+fn wait_lines() -> Vec<String> {
+    wait_report::snapshot().iter().map(crate::run::wait_line).collect()
+}
