@@ -2,7 +2,7 @@
 
 use super::entry::{self, JournalFrame};
 use super::replay::{self, Play, Played};
-use super::ring::{Ring, SegmentKey};
+use super::ring::{Ring, SegmentKey, FRAMES_PER_WRITE_MAX};
 use super::JournalConfig;
 use crate::dir::error::DirError;
 use crate::dir::files::Files;
@@ -120,6 +120,9 @@ pub(in crate::dir) async fn begin(
     points: &Points,
 ) -> Result<Ring, DirError> {
     let found = open_files(files, config).await?;
+    // A write that the last process did not finish may have left a whole frame behind a torn one. Its
+    // sequence is not used again, or it could be taken for one of ours where a file is written anew.
+    let next_sequence = next_sequence + FRAMES_PER_WRITE_MAX;
     let mut ring = Ring::new(config, found, next_sequence);
     if let Some(write) = ring.plan_rotation(None, points) {
         let path = write.file.path().to_owned();

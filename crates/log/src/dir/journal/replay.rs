@@ -73,22 +73,29 @@ impl Played {
             }
             What::File(FileNote::Truncating { segment, len, end }) => {
                 lower(&mut self.points, &log, RecoveryPoint { segment, position: len, end });
-                let plays = self.files.entry((log, segment)).or_default();
-                clip(plays, len);
+                let plays = self.cut(log, segment, len);
                 plays.push(Play::Cut { len });
             }
             What::File(FileNote::Truncated { segment, len, end }) => {
                 lower(&mut self.points, &log, RecoveryPoint { segment, position: len, end });
-                let plays = self.files.entry((log, segment)).or_default();
+                let plays = self.cut(log, segment, len);
                 // The cut is durable, so is what was written since: nothing up to here may touch it.
                 plays.retain(|play| matches!(play, Play::Write { .. }));
-                clip(plays, len);
             }
             What::LogDeleted => {
                 self.points.remove(&log);
                 self.files.retain(|(name, _), _| *name != log);
             }
         }
+    }
+
+    /// Takes back what was to be written at or after a cut. Later segments go with it: a file of such a name
+    /// that is found has been made anew, and its own note may not have become durable.
+    fn cut(&mut self, log: Arc<str>, segment: Offset, len: u64) -> &mut Vec<Play> {
+        self.files.retain(|(name, base), _| *name != log || *base <= segment);
+        let plays = self.files.entry((log, segment)).or_default();
+        clip(plays, len);
+        plays
     }
 }
 
@@ -181,6 +188,15 @@ mod tests {
         assert_eq!(on(b"new", vec![range(0, b"oldoldold"), created.clone()]), b"new");
         assert_eq!(on(b"", vec![range(0, b"oldoldold"), created, range(0, b"new")]), b"new");
         assert_eq!(on(b"new", vec![range(0, b"oldoldold"), What::LogDeleted]), b"new");
+    }
+
+    #[test]
+    fn a_cut_takes_the_segments_after_it_along() {
+        let later = What::Range { segment: Offset(9), position: 0, bytes: vec![Bytes::from_static(b"old")] };
+        for cut in [truncating(2), truncated(2)] {
+            let played = played(vec![range(0, b"abcd"), later.clone(), cut]);
+            assert_eq!(played.files.keys().map(|(_, base)| *base).collect::<Vec<_>>(), [SEGMENT]);
+        }
     }
 
     #[test]

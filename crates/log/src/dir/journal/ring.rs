@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// A segment's file: the log's directory name and the segment's base offset.
 pub(in crate::dir) type SegmentKey = (Arc<str>, Offset);
 
+/// Frames that one write may hold.
+pub(super) const FRAMES_PER_WRITE_MAX: u64 = 2;
+
 /// One file of the ring.
 #[derive(Debug)]
 pub(in crate::dir) struct RingFile {
@@ -94,9 +97,9 @@ impl Ring {
         self.live.get(key).is_some_and(|sequence| *sequence >= self.live_from)
     }
 
-    /// As [`Ring::is_live`] for any segment of a log.
-    pub fn is_log_live(&self, log: &Arc<str>) -> bool {
-        let segments = self.live.range((log.clone(), Offset(i64::MIN))..=(log.clone(), Offset(i64::MAX)));
+    /// As [`Ring::is_live`] for any segment of a log from this one on.
+    pub fn is_live_from(&self, (log, segment): SegmentKey) -> bool {
+        let segments = self.live.range((log.clone(), segment)..=(log, Offset(i64::MAX)));
         segments.into_iter().any(|(_, sequence)| *sequence >= self.live_from)
     }
 

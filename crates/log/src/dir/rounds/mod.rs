@@ -29,6 +29,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use norn_env::clock::{self, Duration};
 use norn_env::disk::{Disk, File};
 use norn_env::task::{self, Shutdown};
+use norn_protocol::types::Offset;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -247,15 +248,16 @@ impl RoundsTask {
         let point = self.points.get(&batch.log);
         let key = |segment| (batch.log.clone(), segment);
         let must = |note: &FileNote| match note {
-            FileNote::Created { segment }
-            | FileNote::Truncating { segment, .. }
-            | FileNote::Truncated { segment, .. } => {
+            FileNote::Created { segment } => {
                 self.ring.is_live(&key(*segment)) || point.copied() > cut_of(note)
+            }
+            FileNote::Truncating { segment, .. } | FileNote::Truncated { segment, .. } => {
+                self.ring.is_live_from(key(*segment)) || point.copied() > cut_of(note)
             }
             // A file that is missing is not played into; one of its name would be noted as created.
             FileNote::Deleted { .. } => false,
         };
-        let log_goes = batch.deletes && (point.is_some() || self.ring.is_log_live(&batch.log));
+        let log_goes = batch.deletes && (point.is_some() || self.ring.is_live_from(key(Offset(i64::MIN))));
         self.ring.is_used() && (log_goes || batch.notes().any(must))
     }
 
