@@ -14,5 +14,4 @@ mod partition;
 mod producer_ids;
 mod server;
 
-pub use lifecycle::{start, Broker, BrokerError};
-pub use metrics::Metrics;
+pub use lifecycle::{start, Broker, BrokerError, Probe};

@@ -84,7 +84,6 @@ pub enum BrokerError {
 pub struct Broker {
     listeners: Vec<(String, SocketAddr)>,
     metrics: Arc<Metrics>,
-    ready: watch::Receiver<bool>,
     parts: Parts,
     shutdown: Shutdown,
 }
@@ -179,8 +178,6 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerE
         listeners.push((name.clone(), server.local_addr()));
         server_tasks.spawn(format!("listener {name}"), server.run(ctx.clone(), server_shutdown.clone()));
     }
-    let (ready_sender, ready) = watch::channel(true);
-    drop(ready_sender);
     info!(node = %node, cluster = ctx.cluster_id, "broker started in {:?}", clock::now() - began);
     let parts = Parts {
         dirs,
@@ -194,7 +191,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerE
         stop_coordinators,
         stop_partitions,
     };
-    Ok(Broker { listeners, metrics, ready, parts, shutdown })
+    Ok(Broker { listeners, metrics, parts, shutdown })
 }
 
 async fn bind(listeners: &[Listener]) -> Result<Vec<(String, Server)>, BrokerError> {
@@ -358,14 +355,11 @@ impl Broker {
         &self.listeners
     }
 
-    /// Metrics, for whoever serves them.
-    pub fn metrics(&self) -> Arc<Metrics> {
-        self.metrics.clone()
-    }
-
-    /// Whether clients are served.
-    pub fn ready(&self) -> watch::Receiver<bool> {
-        self.ready.clone()
+    /// What tells whether the broker can do its work, for whoever is asked.
+    pub fn probe(&self) -> Probe {
+        let dirs = &self.parts.dirs;
+        let dirs = dirs.iter().map(|dir| (dir.disk().root().display().to_string(), dir.health())).collect();
+        Probe { metrics: self.metrics.clone(), dirs }
     }
 
     /// Runs until the shutdown signal and closes everything in order, or until a part of the broker that it cannot go on
@@ -399,6 +393,38 @@ impl Broker {
         ended?;
         info!("shutting down");
         parts.close().await
+    }
+}
+
+/// Tells about a running broker from outside of it.
+#[derive(Clone)]
+pub struct Probe {
+    metrics: Arc<Metrics>,
+    dirs: Vec<(String, watch::Receiver<Health>)>,
+}
+
+impl Probe {
+    /// All metrics in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+
+    /// Whether all of the broker works, or what does not.
+    pub fn health(&self) -> Result<(), String> {
+        let offline = self.dirs.iter().filter_map(|(dir, health)| match &*health.borrow() {
+            Health::Offline(reason) => Some(format!("data directory {dir} is offline: {reason}")),
+            Health::Online | Health::Closed => None,
+        });
+        let mut reasons: Vec<String> = offline.collect();
+        match self.metrics.offline_partitions() {
+            0 => {}
+            count => reasons.push(format!("{count} partitions are offline")),
+        }
+        if reasons.is_empty() {
+            Ok(())
+        } else {
+            Err(reasons.join("; "))
+        }
     }
 }
 

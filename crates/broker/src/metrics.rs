@@ -23,7 +23,7 @@ struct RequestLabel {
 const REQUEST_SECONDS: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     bytes_in: Counter,
     bytes_out: Counter,
@@ -196,6 +196,10 @@ impl Metrics {
         self.partitions.set(open as i64);
         self.leaders.set(leading as i64);
         self.offline.set(offline as i64);
+    }
+
+    pub(crate) fn offline_partitions(&self) -> i64 {
+        self.offline.get()
     }
 
     pub(crate) fn offline_dirs(&self, offline: usize) {

@@ -17,6 +17,8 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
+/// Answers carry the epoch of the offset from this version on.
+const LEADER_EPOCH_SINCE: i16 = 4;
 /// Tiered storage; without it there is no such offset.
 const LATEST_TIERED: i64 = -5;
 
@@ -31,7 +33,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         for topic in request.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for wanted in topic.partitions {
-                partitions.push(answer_one(&table, topic.name.as_str(), &wanted).await);
+                partitions.push(answer_one(&table, topic.name.as_str(), &wanted, answer.version).await);
             }
             topics.push(ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions));
         }
@@ -46,14 +48,22 @@ struct Found {
     epoch: i32,
 }
 
-async fn answer_one(table: &PartitionTable, topic: &str, wanted: &ListOffsetsPartition) -> ListOffsetsPartitionResponse {
+async fn answer_one(
+    table: &PartitionTable,
+    topic: &str,
+    wanted: &ListOffsetsPartition,
+    version: i16,
+) -> ListOffsetsPartitionResponse {
     let response = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
     let found = match table.resolve(Some(topic), TopicId::NONE, wanted.partition_index) {
         Ok(partition) => find(&partition.view(), wanted).await,
         Err(error) => Err(error),
     };
     match found {
-        Ok(found) => response.with_timestamp(found.timestamp).with_offset(found.offset).with_leader_epoch(found.epoch),
+        Ok(found) => {
+            let epoch = if version >= LEADER_EPOCH_SINCE { found.epoch } else { -1 };
+            response.with_timestamp(found.timestamp).with_offset(found.offset).with_leader_epoch(epoch)
+        }
         Err(error) => response.with_error_code(error.code()).with_timestamp(-1).with_offset(-1).with_leader_epoch(-1),
     }
 }

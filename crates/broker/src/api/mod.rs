@@ -117,9 +117,10 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub fn respond<T: Encodable + HeaderVersion>(&self, body: &T) -> Response {
-        // Only a field that the version lacks, or a text that no field can hold, fails here: handlers leave both out.
-        let encoded = response::encode(self.correlation, self.key, self.version, body);
-        Response::bytes(encoded.unwrap_or_else(|error| panic!("{error}")))
+        match response::encode(self.correlation, self.key, self.version, body) {
+            Ok(bytes) => Response::bytes(bytes),
+            Err(error) => Response::broken(error.to_string()),
+        }
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn listeners(
             warnings.push(note(values, "listeners", text));
             continue;
         }
-        if let Err(error) = check_protocol(values, one) {
+        if let Some(error) = check_protocol(values, one) {
             errors.push(error);
             continue;
         }
@@ -94,25 +94,26 @@ pub(super) fn listeners(
     }
 }
 
-fn check_protocol(values: &Values, one: &Written) -> Result<(), ConfigError> {
+/// Why a listener cannot be opened in the protocol that its name stands for.
+fn check_protocol(values: &Values, one: &Written) -> Option<ConfigError> {
     let map_name = "listener.security.protocol.map";
-    let map = values.value(map_name).and_then(listener::parse_protocol_map).ok_or_else(|| {
+    let Some(map) = values.value(map_name).and_then(listener::parse_protocol_map) else {
         let allowed = "a list of NAME:PROTOCOL; protocols are PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL";
-        invalid(values, map_name, allowed)
-    })?;
+        return Some(invalid(values, map_name, allowed));
+    };
     match map.iter().find(|(name, _)| *name == one.name) {
-        Some((_, protocol)) if protocol == "PLAINTEXT" => Ok(()),
+        Some((_, protocol)) if protocol == "PLAINTEXT" => None,
         Some((_, protocol)) => {
             let reason =
                 format!("listener {} wants {protocol} and Norn speaks PLAINTEXT only, so far", one.name);
-            Err(refused(values, "listeners", reason))
+            Some(refused(values, "listeners", reason))
         }
         None => {
             let allowed = format!(
                 "a list of names that {map_name} has; add {}:PLAINTEXT to it, or call the listener PLAINTEXT",
                 one.name
             );
-            Err(invalid(values, "listeners", allowed))
+            Some(invalid(values, "listeners", allowed))
         }
     }
 }

@@ -7,7 +7,7 @@ use norn_core::metadata::{list, ConfigDef, ConfigError as CoreError, ConfigMap, 
 
 use super::error::{ConfigError, Warning};
 use super::lacking::{self, lacking, removed};
-use super::source::{Layer, Source};
+use super::source::{env_of_property, Layer, Source};
 use super::table::{setting, settings};
 
 /// How like a known name an unknown one must be to be offered as what was meant (0 to 1).
@@ -177,7 +177,10 @@ fn judge(layer: &Layer) -> Verdict {
     if let Some(broker) = TOPIC_CONFIGS.get(&name).ok().and_then(|topic| topic.synonyms.first()) {
         return Verdict::Fail(ConfigError::TopicSetting { at, name, broker_name: broker.name.to_owned() });
     }
-    let nearest = nearest(&name).map(str::to_owned);
+    let nearest = nearest(&name).map(|known| match at {
+        Source::Env { .. } => env_of_property(known),
+        _ => known.to_owned(),
+    });
     Verdict::Fail(ConfigError::Unknown { at, name, nearest })
 }
 

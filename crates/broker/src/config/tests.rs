@@ -123,7 +123,7 @@ fn an_unknown_name_is_an_error_with_the_nearest() {
     one_error("colour=blue", "server.properties:1: unknown setting colour");
     assert_eq!(
         errors(vec![env("flsh.mode", "sync")]),
-        ["NORN_FLSH_MODE: unknown setting flsh.mode; did you mean flush.mode?"]
+        ["NORN_FLSH_MODE: unknown setting flsh.mode; did you mean NORN_FLUSH_MODE?"]
     );
 }
 

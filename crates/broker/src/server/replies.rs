@@ -8,18 +8,26 @@ use futures::{future::BoxFuture, FutureExt};
 use norn_env::{clock, disk::File, net::WriteHalf, task};
 use norn_protocol::fetch::Part;
 use tokio::sync::{mpsc, OwnedSemaphorePermit};
+use tracing::error;
 
 use crate::metrics::RequestTimer;
 
 /// A whole response with its size prefix. Record bytes of a Fetch stay file ranges until they reach the socket.
 #[derive(Debug)]
-pub(crate) struct Response {
-    pub parts: Vec<Part<File>>,
-}
+pub(crate) struct Response(Result<Vec<Part<File>>, String>);
 
 impl Response {
     pub fn bytes(bytes: Bytes) -> Self {
-        Response { parts: vec![Part::Bytes(bytes)] }
+        Response(Ok(vec![Part::Bytes(bytes)]))
+    }
+
+    pub fn parts(parts: Vec<Part<File>>) -> Self {
+        Response(Ok(parts))
+    }
+
+    /// A response that could not be encoded, and why: a defect of this broker, for which one connection ends.
+    pub fn broken(reason: String) -> Self {
+        Response(Err(reason))
     }
 }
 
@@ -95,7 +103,14 @@ pub(super) async fn send_all(
             }
         }
         for (response, timer) in sending {
-            for part in response.parts {
+            let parts = match response.0 {
+                Ok(parts) => parts,
+                Err(reason) => {
+                    error!("a response cannot be encoded, its connection is closed: {reason}");
+                    return SendEnd::Closed(reason);
+                }
+            };
+            for part in parts {
                 match part {
                     Part::Bytes(bytes) => gathered.push_back(bytes),
                     Part::File { file, pos, len } => {

@@ -17,7 +17,7 @@ pub enum LogFormat {
 
 /// A filter that could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{FILTER_VARIABLE}={value}: {reason}; write a level (error, warn, info, debug, trace) or target=level,...")]
+#[error("{FILTER_VARIABLE}={value}: {reason}; write error, warn, info, debug, trace, or target=level,...")]
 pub struct FilterError {
     value: String,
     reason: String,

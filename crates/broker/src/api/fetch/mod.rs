@@ -201,7 +201,8 @@ fn respond(ctx: &Context, answer: Answer, endpoint: Endpoint, target: &Target, f
 }
 
 fn encode(answer: Answer, body: FetchResponse<File>) -> Response {
-    // Fails only for more records of one partition than `fetch.max.bytes` lets through.
-    let parts = body.encode(answer.correlation, answer.version).unwrap_or_else(|error| panic!("{error}"));
-    Response { parts }
+    match body.encode(answer.correlation, answer.version) {
+        Ok(parts) => Response::parts(parts),
+        Err(error) => Response::broken(error.to_string()),
+    }
 }
