@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::mutants::{self, MutantsArgs};
+use crate::replay::{replay, ReplayArgs};
 use crate::report::{Finding, Report, Verdict, REPORT_MARK};
 use crate::run::{run, How};
+use crate::sweep::{self, SweepArgs};
 use crate::tape::{Tape, TapeError};
 
 /// Runs the broker in worlds that seeds decide.
@@ -23,6 +26,12 @@ struct Cli {
 enum Command {
     /// Run one seed in this process. The last line of the output is its result.
     Run(RunArgs),
+    /// Run many seeds, each in a process of its own, and sum up.
+    Sweep(SweepArgs),
+    /// Run one seed or tape again and show what happens in it.
+    Replay(ReplayArgs),
+    /// Put known bugs back, one at a time, and count the seeds until the sweep finds each.
+    Mutants(MutantsArgs),
 }
 
 /// Which world.
@@ -75,7 +84,19 @@ struct RunArgs {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run_one(&args),
+        Command::Sweep(args) => exit(sweep::run(&args)),
+        Command::Replay(args) => exit(replay(&args)),
+        Command::Mutants(args) => exit(mutants::run(&args)),
     }
+}
+
+/// What could not be done is the harness's failure.
+fn exit<E: std::fmt::Display>(done: Result<Verdict, E>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("norn-sim: {error}");
+        Verdict::Harness
+    })
+    .into()
 }
 
 fn run_one(args: &RunArgs) -> ExitCode {

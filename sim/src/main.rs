@@ -15,11 +15,17 @@ mod client;
 #[cfg(madsim)]
 mod faults;
 #[cfg(madsim)]
+mod mutants;
+#[cfg(madsim)]
 mod probes;
+#[cfg(madsim)]
+mod replay;
 #[cfg(madsim)]
 mod report;
 #[cfg(madsim)]
 mod run;
+#[cfg(madsim)]
+mod sweep;
 #[cfg(madsim)]
 mod tape;
 #[cfg(madsim)]

@@ -15,7 +15,9 @@ struct Panic {
 static FIRST: Mutex<Option<Panic>> = Mutex::new(None);
 
 /// Frames of a stack that a report shows.
-const FRAMES_MAX: usize = 24;
+const FRAMES_MAX: usize = 16;
+/// Characters of a frame's name that a report shows.
+const NAME_MAX: usize = 120;
 
 /// Keeps the first panic instead of printing it.
 pub fn record() {
@@ -49,15 +51,16 @@ pub fn last() -> (Verdict, Finding) {
     }
 }
 
-/// The frames of a stack that are in Norn's own code, with their places.
+/// The frames of a stack that are in this workspace, with their places.
 pub fn own_frames(stack: &str) -> String {
     let lines: Vec<&str> = stack.lines().map(str::trim).collect();
     let mut frames = vec![];
     for pair in lines.windows(2) {
         let (frame, place) = (pair[0], pair[1]);
-        if place.starts_with("at ") && frame.contains("norn_") && !place.contains("/sim/src/run/") {
-            let frame = frame.split_once(": ").map_or(frame, |(_, name)| name);
-            frames.push(format!("{frame} {place}"));
+        // Paths of the workspace are relative to its root.
+        if place.starts_with("at ./") && !place.contains("/sim/src/run/") && !place.contains("/env/src/sim/supervise.rs") {
+            let name = frame.split_once(": ").map_or(frame, |(_, name)| name);
+            frames.push(format!("{} {place}", name.chars().take(NAME_MAX).collect::<String>()));
         }
     }
     frames.truncate(FRAMES_MAX);

@@ -1,0 +1,174 @@
+//! Sweeps one mutant until the first seed that finds it.
+//!
+//! Found means: a listed checker or verdict fires, the build without the mutant passes the same seed, and, unless its
+//! header says that it shows at boot, the mutant passes that seed without faults.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::patch::Mutant;
+use crate::report::{Report, Verdict};
+use crate::sweep::child::Job;
+use crate::sweep::twice;
+
+/// How a hunt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    Found { seed: u64, check: String },
+    /// No seed of the budget found it.
+    Survived,
+    /// It fails without faults, too: it proves nothing.
+    Blunt { seed: u64, check: String },
+    /// Something fired that its header does not list.
+    Unlisted { seed: u64, check: String },
+    /// The same seed fails without the mutant.
+    NotItsOwn { seed: u64, check: String },
+}
+
+/// A hunt and what it cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hunt {
+    pub mutant: String,
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    pub seeds: u64,
+    pub virtual_s: f64,
+    pub cpu_s: f64,
+}
+
+/// What hunts have in common.
+pub struct Hunter {
+    pub jobs: usize,
+    pub first_seed: u64,
+    /// Seeds to try instead of those that headers say.
+    pub budget: Option<u64>,
+    pub wall_limit: Duration,
+    pub stall_limit: Duration,
+}
+
+impl Hunter {
+    fn job(&self, exe: &Path, seed: u64, mutant: Option<&str>) -> Job {
+        let mut job = Job::new(exe.to_owned(), seed, self.wall_limit, self.stall_limit);
+        job.mutant = mutant.map(str::to_owned);
+        job
+    }
+
+    /// Hunts `mutant` in the build `exe`; `clean` is a build in which nothing is wrong.
+    pub fn hunt(&self, mutant: &Mutant, exe: &Path, clean: &Path) -> Hunt {
+        let seeds = self.first_seed..self.first_seed + self.budget.unwrap_or(mutant.budget);
+        let next = AtomicU64::new(seeds.start);
+        let decided = AtomicBool::new(false);
+        let ran: Mutex<BTreeMap<u64, Report>> = Mutex::default();
+        std::thread::scope(|threads| {
+            for _ in 0..self.jobs {
+                threads.spawn(|| {
+                    while !decided.load(Relaxed) {
+                        let seed = next.fetch_add(1, Relaxed);
+                        if seed >= seeds.end {
+                            return;
+                        }
+                        let job = self.job(exe, seed, Some(&mutant.id));
+                        let report = match mutant.lists(Verdict::Nondeterminism.name()) {
+                            true => twice::run(&job),
+                            false => job.run_confirmed(),
+                        };
+                        if report.verdict != Verdict::Pass {
+                            decided.store(true, Relaxed);
+                        }
+                        ran.lock().expect("no holder panics").insert(seed, report);
+                    }
+                });
+            }
+        });
+        let ran = ran.into_inner().expect("no holder panics");
+        let failed = ran.values().find(|report| report.verdict != Verdict::Pass);
+        let outcome = failed.map_or(Outcome::Survived, |report| self.judge(mutant, exe, clean, report));
+        Hunt {
+            mutant: mutant.id.clone(),
+            outcome,
+            seeds: failed.map_or(ran.len() as u64, |report| report.seed - seeds.start + 1),
+            virtual_s: ran.values().map(|report| report.virtual_s).sum(),
+            cpu_s: ran.values().map(|report| report.cpu_s).sum(),
+        }
+    }
+
+    fn judge(&self, mutant: &Mutant, exe: &Path, clean: &Path, failed: &Report) -> Outcome {
+        let (seed, check) = (failed.seed, check(mutant, failed));
+        let Some(check) = check else {
+            return Outcome::Unlisted { seed, check: failed.signature() };
+        };
+        if self.job(clean, seed, None).run_confirmed().verdict != Verdict::Pass {
+            return Outcome::NotItsOwn { seed, check };
+        }
+        if !mutant.at_boot {
+            let calm = self.job(exe, seed, Some(&mutant.id)).arg("--no-faults").run_confirmed();
+            if calm.verdict != Verdict::Pass {
+                return Outcome::Blunt { seed, check };
+            }
+        }
+        Outcome::Found { seed, check }
+    }
+
+    /// The command that shows what found a mutant again.
+    pub fn replay(exe: &Path, mutant: &str, seed: u64) -> String {
+        format!("NORN_MUTANT={mutant} {} replay --seed {seed}", exe.display())
+    }
+}
+
+/// The listed check that fired: a checker, or the verdict itself. A panic never passes for what it may have caused.
+fn check(mutant: &Mutant, report: &Report) -> Option<String> {
+    let crashed = report.verdict == Verdict::Crash && !mutant.lists("no-panic");
+    let checkers = report.findings.iter().map(|finding| finding.checker.as_str());
+    let mut fired = std::iter::once(report.verdict.name()).chain(checkers);
+    fired.find(|name| !crashed && mutant.lists(name)).map(str::to_owned)
+}
+
+/// Which build each mutant is in.
+pub struct Builds {
+    pub together: PathBuf,
+    pub alone: BTreeMap<String, PathBuf>,
+}
+
+impl Builds {
+    /// The build with this mutant in it.
+    pub fn of(&self, mutant: &str) -> &Path {
+        self.alone.get(mutant).unwrap_or(&self.together)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Finding;
+
+    fn mutant(fires: &[&str]) -> Mutant {
+        Mutant {
+            id: "m".to_owned(),
+            symptom: "s".to_owned(),
+            fires: fires.iter().map(|name| (*name).to_owned()).collect(),
+            at_boot: false,
+            budget: 1,
+            own_build: false,
+            path: "m.patch".into(),
+        }
+    }
+
+    #[test]
+    fn only_listed_checks_count_and_a_panic_only_where_listed() {
+        let lost = Report::bare(1, Verdict::Correctness, Finding::new("acked-durable", "x"));
+        assert_eq!(check(&mutant(&["acked-durable"]), &lost).as_deref(), Some("acked-durable"));
+        assert_eq!(check(&mutant(&["order"]), &lost), None);
+        let mut crashed = Report::bare(1, Verdict::Crash, Finding::new("no-panic", "x"));
+        crashed.findings.push(Finding::new("order", "x"));
+        assert_eq!(check(&mutant(&["order"]), &crashed), None);
+        assert_eq!(check(&mutant(&["no-panic"]), &crashed).as_deref(), Some("no-panic"));
+        let hang = Report::bare(1, Verdict::Hang, Finding::new("hang", "x"));
+        assert_eq!(check(&mutant(&["hang"]), &hang).as_deref(), Some("hang"));
+    }
+}

@@ -1,0 +1,68 @@
+//! One world again, for a person to look at: what strikes when, the log on demand, everything that was found.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::{print_findings, Which};
+use crate::report::Verdict;
+use crate::run::{run, How};
+use crate::tape::{Tape, TapeError};
+
+/// Log lines of a replay that does not say which.
+const PHASES_AND_FAULTS: &str = "off,norn_sim=info";
+
+/// Which world, and what to show of it.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Stop at this virtual time, in seconds, without a verdict of the checkers.
+    #[arg(long, value_name = "SECONDS")]
+    until: Option<f64>,
+    /// Print the log lines that this filter lets through (as RUST_LOG: norn_broker=debug,norn_log=trace). Phases and faults
+    /// are always among them.
+    #[arg(long, value_name = "FILTER")]
+    trace: Option<String>,
+    /// Write the tape to this file, to change it and run it again with --tape.
+    #[arg(long, value_name = "FILE")]
+    save_tape: Option<PathBuf>,
+}
+
+/// Why there was nothing to replay.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(transparent)]
+    Tape(#[from] TapeError),
+    #[error("cannot write the tape to {path}: {source}")]
+    Save { path: String, source: std::io::Error },
+}
+
+/// Runs the world and prints what it shows.
+pub fn replay(args: &ReplayArgs) -> Result<Verdict, ReplayError> {
+    let tape = args.which.tape()?;
+    if let Some(path) = &args.save_tape {
+        save(&tape, path)?;
+    }
+    println!("brokers: {}", tape.world.brokers.iter().map(|broker| format!("{:?}", broker.config)).collect::<String>());
+    let filter = match &args.trace {
+        Some(filter) => format!("{filter},norn_sim=info"),
+        None => PHASES_AND_FAULTS.to_owned(),
+    };
+    let how = How {
+        until: args.until.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
+        trace: Some(filter),
+        ..How::default()
+    };
+    let report = run(tape, how);
+    print_findings(&report);
+    println!("{}", report.line());
+    Ok(report.verdict)
+}
+
+fn save(tape: &Tape, path: &PathBuf) -> Result<(), ReplayError> {
+    let text = serde_json::to_vec_pretty(tape).map_err(std::io::Error::other);
+    let saved = text.and_then(|text| std::fs::write(path, text));
+    saved.map_err(|source| ReplayError::Save { path: path.display().to_string(), source })
+}

@@ -1,0 +1,158 @@
+//! One seed in a process of its own, with nothing of this one's environment, addresses or leftovers.
+
+use std::io::Read;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::report::{Finding, Report, Verdict, REPORT_MARK};
+
+/// Tells a build with mutants which of them is on.
+pub const MUTANT_VAR: &str = "NORN_MUTANT";
+
+/// Wall time between two looks at a running child.
+const LOOK: Duration = Duration::from_millis(2);
+/// Of what a child says beside its report, this much of the end is kept.
+const TAIL_MAX: usize = 4 << 10;
+
+/// How to run a seed.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The binary: this one, or one with mutants in it.
+    pub exe: PathBuf,
+    pub seed: u64,
+    /// Whether addresses are randomised.
+    pub aslr: bool,
+    /// Real time that the child may take.
+    pub wall_limit: Duration,
+    /// Real time for which virtual time may stand still.
+    pub stall_limit: Duration,
+    pub mutant: Option<String>,
+    /// More arguments of `norn-sim run`.
+    pub args: Vec<String>,
+}
+
+impl Job {
+    /// A plain run of `seed` by this binary.
+    pub fn new(exe: PathBuf, seed: u64, wall_limit: Duration, stall_limit: Duration) -> Self {
+        Self { exe, seed, aslr: false, wall_limit, stall_limit, mutant: None, args: vec![] }
+    }
+
+    /// The same with another argument.
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// The same with or without randomised addresses.
+    pub fn aslr(mut self, aslr: bool) -> Self {
+        self.aslr = aslr;
+        self
+    }
+
+    /// Runs the seed; a hang is confirmed by one more run at four times the limits, since wall time lies on loaded machines.
+    pub fn run_confirmed(&self) -> Report {
+        let report = self.run();
+        if report.verdict != Verdict::Hang {
+            return report;
+        }
+        Self { wall_limit: self.wall_limit * 4, stall_limit: self.stall_limit * 4, ..self.clone() }.run()
+    }
+
+    /// Runs the seed to its end, or to the wall limit.
+    pub fn run(&self) -> Report {
+        let began = Instant::now();
+        let mut child = match self.command().spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                let detail = format!("cannot start {}: {error}", self.exe.display());
+                return Report::bare(self.seed, Verdict::Harness, Finding::new("harness", detail));
+            }
+        };
+        let stdout = drain(child.stdout.take());
+        let stderr = drain(child.stderr.take());
+        let status = wait(&mut child, began + self.wall_limit);
+        let (stdout, stderr) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
+        let found = stdout.lines().rev().find_map(|line| line.strip_prefix(REPORT_MARK));
+        let mut report = match (found.and_then(|json| serde_json::from_str(json).ok()), status) {
+            (Some(report), Some(_)) => report,
+            (_, None) => {
+                let detail = format!("the process did not end within {:?} of real time", self.wall_limit);
+                Report::bare(self.seed, Verdict::Hang, Finding::new("hang", detail))
+            }
+            (None, Some(status)) => died(self.seed, status, &tail(&stderr)),
+        };
+        report.wall_s = began.elapsed().as_secs_f64();
+        report
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.exe);
+        command.args(["run", "--report", "--seed", &self.seed.to_string()]);
+        command.args(["--stall-limit", &self.stall_limit.as_secs().max(1).to_string()]).args(&self.args);
+        command.env_clear();
+        if let Some(mutant) = &self.mutant {
+            command.env(MUTANT_VAR, mutant);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let aslr = self.aslr;
+        // SAFETY: the closure calls two system calls and allocates nothing.
+        unsafe {
+            command.pre_exec(move || {
+                // Nothing outlives the sweep.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if !aslr {
+                    // Where the system forbids this the report says so (`aslr`), and the seed runs all the same.
+                    libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
+                }
+                Ok(())
+            });
+        }
+        command
+    }
+}
+
+/// Reads all of a pipe on a thread of its own, so that a full one never stops the child.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = vec![];
+        if let Some(mut pipe) = pipe {
+            // What was read before an error is all there is.
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// Waits for the child; kills it at the deadline, and says so with `None`.
+fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(LOOK),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+    }
+}
+
+/// A child that ended without a report.
+fn died(seed: u64, status: ExitStatus, stderr: &str) -> Report {
+    let how = match status.signal() {
+        Some(signal) => format!("the process died of signal {signal}"),
+        None => format!("the process ended with {status} and no report"),
+    };
+    Report::bare(seed, Verdict::Crash, Finding::new("no-panic", format!("{how}\n{stderr}")))
+}
+
+fn tail(text: &str) -> String {
+    let mut from = text.len().saturating_sub(TAIL_MAX);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    text[from..].to_owned()
+}

@@ -1,0 +1,47 @@
+//! A sweep as JUnit XML, for whatever shows test results.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
+
+use super::summary::{replay_command, Summary};
+use crate::report::{Report, Verdict};
+
+/// Writes a test case for each seed and one for the sweep as a whole.
+pub fn write(path: &Path, reports: &[Report], summary: &Summary) -> io::Result<()> {
+    let mut suite = TestSuite::new("norn-sim sweep");
+    for report in reports {
+        let status = match report.verdict {
+            Verdict::Pass => TestCaseStatus::success(),
+            verdict => {
+                let details = report.findings.iter().map(|finding| format!("{}: {}", finding.checker, finding.detail));
+                let details = details.collect::<Vec<_>>().join("\n");
+                failed(verdict, report.signature(), format!("{details}\n{}", replay_command(report.seed, &summary.commit)))
+            }
+        };
+        let mut case = TestCase::new(format!("seed {}", report.seed), status);
+        case.set_time(Duration::from_secs_f64(report.wall_s.max(0.0)));
+        suite.add_test_case(case);
+    }
+    let status = match summary.harness.is_empty() {
+        true => TestCaseStatus::success(),
+        false => failed(Verdict::Harness, "the sweep proves too little".to_owned(), summary.harness.join("\n")),
+    };
+    suite.add_test_case(TestCase::new("harness", status));
+    let mut junit = Junit::new("norn-sim");
+    junit.add_test_suite(suite);
+    junit.serialize(File::create(path)?).map_err(io::Error::other)
+}
+
+fn failed(verdict: Verdict, message: String, details: String) -> TestCaseStatus {
+    let kind = match verdict {
+        Verdict::Crash | Verdict::Harness => NonSuccessKind::Error,
+        _ => NonSuccessKind::Failure,
+    };
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_type(verdict.name()).set_message(message).set_description(details);
+    status
+}

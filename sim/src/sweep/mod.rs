@@ -1,0 +1,236 @@
+//! Many seeds, each in a process of its own: progress, failures as they come, a summary and a verdict at the end.
+
+pub mod child;
+mod junit;
+pub mod summary;
+pub mod twice;
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use self::child::Job;
+use self::summary::{replay_command, Summary};
+use crate::report::{Report, Verdict};
+
+/// What to sweep, and how.
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// Seeds to run, the second one excluded.
+    #[arg(long, value_name = "A..B", value_parser = crate::cli::range)]
+    pub seeds: Option<Range<u64>>,
+    /// Start no more seeds after so many minutes.
+    #[arg(long)]
+    pub minutes: Option<u64>,
+    /// Processes at a time; as many as there are cores by default.
+    #[arg(long)]
+    pub jobs: Option<usize>,
+    /// Write a line of JSON for each seed, and one for the summary.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Pass over seeds that the JSON file already has as passed, and add to it.
+    #[arg(long, requires = "json")]
+    pub resume: bool,
+    /// Write JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Real time that a seed may take, in seconds.
+    #[arg(long, default_value_t = 180)]
+    pub wall_limit: u64,
+    /// Real time for which virtual time may stand still, in seconds.
+    #[arg(long, default_value_t = 20)]
+    pub stall_limit: u64,
+    /// Run one of so many seeds twice, with and without address randomisation, and compare. 0: none.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub twice_one_in: u64,
+    /// Leave all faults out of the worlds.
+    #[arg(long)]
+    pub no_faults: bool,
+}
+
+/// Why a sweep could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    #[error("{path}: {source}")]
+    File { path: String, source: io::Error },
+    #[error("this binary cannot find itself: {0}")]
+    NoSelf(io::Error),
+    #[error("say which seeds: --seeds A..B, or --minutes M")]
+    NoSeeds,
+}
+
+/// Runs the sweep, prints what came of it, and returns the verdict.
+pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
+    let began = Instant::now();
+    let exe = std::env::current_exe().map_err(SweepError::NoSelf)?;
+    let seeds = match (&args.seeds, args.minutes) {
+        (Some(seeds), _) => seeds.clone(),
+        (None, Some(_)) => 1..u64::MAX,
+        (None, None) => return Err(SweepError::NoSeeds),
+    };
+    let commit = commit();
+    let mut done = vec![];
+    let mut json = None;
+    if let Some(path) = &args.json {
+        if args.resume {
+            done = resumed(path);
+        }
+        let mut options = OpenOptions::new();
+        options.create(true).write(true).append(args.resume).truncate(!args.resume);
+        json = Some((path, options.open(path).map_err(|source| file_error(path, source))?));
+    }
+    let skip: BTreeSet<u64> = done.iter().map(|report| report.seed).collect();
+    let until = args.minutes.map(|minutes| began + Duration::from_secs(minutes * 60));
+    let mut twice = 0;
+    let mut progress = Progress::new(&seeds, args.minutes.is_some());
+    each_seed(args, &exe, seeds, &skip, until, |report, was_twice| {
+        twice += usize::from(was_twice);
+        if let Some((path, file)) = &mut json {
+            let line = serde_json::to_string(&report).unwrap_or_default();
+            writeln!(file, "{line}").map_err(|source| file_error(path, source))?;
+        }
+        if report.verdict != Verdict::Pass {
+            progress.clear();
+            println!("{}\n  {}\n  {}", report.line(), report.signature(), replay_command(report.seed, &commit));
+        }
+        done.push(report);
+        progress.show(&done);
+        Ok(())
+    })?;
+    progress.clear();
+    done.sort_by_key(|report| report.seed);
+    let mut summary = Summary::of(&done, !args.no_faults);
+    (summary.commit, summary.twice, summary.wall_s) = (commit, twice, began.elapsed().as_secs_f64());
+    if let Some((path, file)) = &mut json {
+        let line = serde_json::json!({ "summary": summary, "verdict": summary.verdict() });
+        writeln!(file, "{line}").map_err(|source| file_error(path, source))?;
+    }
+    if let Some(path) = &args.junit {
+        junit::write(path, &done, &summary).map_err(|source| file_error(path, source))?;
+    }
+    summary.print();
+    println!("sweep verdict={}", summary.verdict());
+    Ok(summary.verdict())
+}
+
+/// Runs the seeds on as many threads as there are jobs and hands each report to `take`, in the order of their ends.
+fn each_seed(
+    args: &SweepArgs,
+    exe: &Path,
+    seeds: Range<u64>,
+    skip: &BTreeSet<u64>,
+    until: Option<Instant>,
+    mut take: impl FnMut(Report, bool) -> Result<(), SweepError>,
+) -> Result<(), SweepError> {
+    let next = AtomicU64::new(seeds.start);
+    let (sender, receiver) = mpsc::sync_channel(0);
+    std::thread::scope(|threads| {
+        for _ in 0..jobs(args.jobs) {
+            let (next, seeds, sender) = (&next, &seeds, sender.clone());
+            threads.spawn(move || {
+                while until.is_none_or(|until| Instant::now() < until) {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    if skip.contains(&seed) {
+                        continue;
+                    }
+                    let secs = Duration::from_secs;
+                    let mut job = Job::new(exe.to_owned(), seed, secs(args.wall_limit), secs(args.stall_limit));
+                    if args.no_faults {
+                        job = job.arg("--no-faults");
+                    }
+                    let is_twice = args.twice_one_in > 0 && seed % args.twice_one_in == 0;
+                    let report = if is_twice { twice::run(&job) } else { job.run_confirmed() };
+                    if sender.send((report, is_twice)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        while let Ok((report, is_twice)) = receiver.recv() {
+            // Dropping the receiver stops the threads after their current seed.
+            take(report, is_twice)?;
+        }
+        Ok(())
+    })
+}
+
+/// How many processes to run at a time.
+pub fn jobs(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+}
+
+/// The commit that the current directory is at; `unknown` where git does not say.
+pub fn commit() -> String {
+    let git = |args: &[&str]| {
+        let out = Command::new("git").args(args).stderr(std::process::Stdio::null()).output().ok()?;
+        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
+    let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|changes| !changes.is_empty());
+    format!("{commit}{}", if dirty { " with changes" } else { "" })
+}
+
+fn file_error(path: &Path, source: io::Error) -> SweepError {
+    SweepError::File { path: path.display().to_string(), source }
+}
+
+/// The passed seeds of an earlier sweep's file; lines of another kind are passed over.
+fn resumed(path: &Path) -> Vec<Report> {
+    let Ok(file) = File::open(path) else { return vec![] };
+    let reports = BufReader::new(file).lines().map_while(Result::ok);
+    let reports = reports.filter_map(|line| serde_json::from_str::<Report>(&line).ok());
+    reports.filter(|report| report.verdict == Verdict::Pass).collect()
+}
+
+/// The line that tells how far the sweep is: written over itself on a terminal, now and then elsewhere.
+struct Progress {
+    began: Instant,
+    total: Option<u64>,
+    terminal: bool,
+    shown: Option<Instant>,
+}
+
+impl Progress {
+    const EVERY: Duration = Duration::from_millis(200);
+    const EVERY_IN_LOGS: Duration = Duration::from_secs(30);
+
+    fn new(seeds: &Range<u64>, endless: bool) -> Self {
+        let total = (!endless).then(|| seeds.end - seeds.start);
+        Self { began: Instant::now(), total, terminal: io::stderr().is_terminal(), shown: None }
+    }
+
+    fn show(&mut self, done: &[Report]) {
+        let every = if self.terminal { Self::EVERY } else { Self::EVERY_IN_LOGS };
+        if self.shown.is_some_and(|at| at.elapsed() < every) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        let failed = done.iter().filter(|report| report.verdict != Verdict::Pass).count();
+        let elapsed = self.began.elapsed().as_secs_f64();
+        let of = self.total.map_or(String::new(), |total| format!(" of {total}"));
+        let rate = done.len() as f64 / elapsed.max(1e-9);
+        let line = format!("{}{of} seeds, {failed} failed, {rate:.1} seeds/s, {elapsed:.0} s", done.len());
+        match self.terminal {
+            true => eprint!("\r\x1b[K{line}"),
+            false => eprintln!("{line}"),
+        }
+    }
+
+    fn clear(&self) {
+        if self.terminal && self.shown.is_some() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
