@@ -196,7 +196,9 @@ fn settings(filter: &str) -> String {
     let mut columns = Columns::new(&["SETTING", "DEFAULT", "MEANING"]);
     for setting in listed {
         let default = setting.default.unwrap_or_default().to_owned();
-        columns.row([setting.name.to_owned(), default, setting.doc.to_owned()]);
+        let without = setting.without_effect.map(|reason| format!(" Has no effect: {reason}."));
+        let meaning = format!("{}{}", setting.doc, without.unwrap_or_default());
+        columns.row([setting.name.to_owned(), default, meaning]);
     }
     columns.to_string()
 }

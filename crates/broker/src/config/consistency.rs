@@ -19,7 +19,7 @@ pub(super) fn check(values: &Values, warnings: &mut Vec<Warning>, errors: &mut V
     }
     for setting in settings().filter(|setting| values.value(setting.name) != setting.default) {
         if let Some(reason) = setting.without_effect {
-            note(values, warnings, setting.name, reason);
+            note(values, warnings, setting.name, &format!("has no effect, {reason}"));
         }
     }
 }

@@ -206,6 +206,15 @@ fn what_norn_lacks_at_kafkas_default_passes_without_a_word() {
 }
 
 #[test]
+fn what_is_listed_but_has_no_effect_says_so_when_it_is_set() {
+    assert_eq!(warnings("log.preallocate=false"), [""; 0]);
+    assert_eq!(
+        warnings("log.preallocate=true"),
+        ["server.properties:1: log.preallocate = \"true\": has no effect, Norn reserves space by itself"]
+    );
+}
+
+#[test]
 fn kafkas_own_file_for_one_node_is_taken_as_it_is() {
     let text = "
 process.roles=broker,controller

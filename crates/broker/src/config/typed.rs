@@ -38,13 +38,9 @@ pub struct Network {
     /// `connections.max.idle.ms`; `None` never closes an idle connection.
     pub connections_max_idle: Option<Duration>,
     pub max_connections: usize,
-    pub max_connections_per_ip: usize,
     pub socket_request_max_bytes: usize,
-    /// Per connection.
-    pub queued_max_requests: usize,
     /// Over all connections; `None` leaves the bound to the server.
     pub queued_max_request_bytes: Option<u64>,
-    pub fetch_session_slots: usize,
     pub fetch_max_bytes: usize,
 }
 
@@ -65,7 +61,6 @@ pub struct Storage {
     /// Of topics that do not state their own.
     pub flush_mode: FlushMode,
     pub retention_check_interval: Duration,
-    pub segment_delete_delay: Duration,
     /// Of each file of a data directory's journal.
     pub journal_file_bytes: u64,
     /// Metadata commands after which a snapshot is taken.
@@ -97,7 +92,6 @@ pub struct Offsets {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Producers {
     pub id_expiration: Duration,
-    pub id_expiration_check_interval: Duration,
 }
 
 impl Config {
@@ -151,11 +145,8 @@ impl Config {
             network: Network {
                 connections_max_idle: v.optional("connections.max.idle.ms").map(Duration::from_millis),
                 max_connections: v.size("max.connections"),
-                max_connections_per_ip: v.size("max.connections.per.ip"),
                 socket_request_max_bytes: v.size("socket.request.max.bytes"),
-                queued_max_requests: v.size("queued.max.requests"),
                 queued_max_request_bytes: v.optional("queued.max.request.bytes").filter(|bytes| *bytes > 0),
-                fetch_session_slots: v.size("max.incremental.fetch.session.cache.slots"),
                 fetch_max_bytes: v.size("fetch.max.bytes"),
             },
             topics: Topics {
@@ -171,7 +162,6 @@ impl Config {
                     _ => FlushMode::Sync,
                 },
                 retention_check_interval: v.millis("log.retention.check.interval.ms"),
-                segment_delete_delay: v.millis("log.segment.delete.delay.ms"),
                 journal_file_bytes: v.number("internal.journal.file.bytes") as u64,
                 metadata_snapshot_entries: v.number("internal.metadata.snapshot.entries") as u64,
             },
@@ -190,10 +180,7 @@ impl Config {
                 metadata_max_bytes: v.size("offset.metadata.max.bytes"),
                 commit_timeout: v.millis("offsets.commit.timeout.ms"),
             },
-            producers: Producers {
-                id_expiration: v.millis("producer.id.expiration.ms"),
-                id_expiration_check_interval: v.millis("producer.id.expiration.check.interval.ms"),
-            },
+            producers: Producers { id_expiration: v.millis("producer.id.expiration.ms") },
             values,
         }
     }

@@ -1,12 +1,14 @@
-//! The settings that Norn honours, under Kafka 4's names and with its defaults except where the doc
-//! says otherwise, and Norn's own. Sorted by room, not by name. What Kafka has beyond these is in
+//! The settings that Norn honours or at least lists, under Kafka 4's names and with its defaults except
+//! where the doc says otherwise, and Norn's own. Sorted by room, not by name. What Kafka has beyond these is in
 //! `lacking`.
+
+mod log;
 
 use norn_core::metadata::ConfigType::{Boolean, Int, List, Long, Short, String};
 use norn_core::metadata::{Allowed, ConfigDef, ConfigTable, ConfigType, Synonym, UpdateMode};
 
 /// Names of the listeners' protocols that a map gives when it is not stated.
-pub(super) const DEFAULT_PROTOCOL_MAP: &str =
+const DEFAULT_PROTOCOL_MAP: &str =
     "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL";
 
 /// Bounds of `http.port`: -1 is "none", 0 is "any free one".
@@ -36,9 +38,6 @@ const fn dynamic(def: ConfigDef) -> ConfigDef {
 const fn also(name: &'static str, factor: i64) -> Synonym {
     Synonym { name, factor }
 }
-
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 3_600_000;
 
 const NODE: [ConfigDef; 7] = [
     stated("node.id", Int, "1", Allowed::AtLeast(0), "Number of this node, unique in its cluster.")
@@ -135,7 +134,8 @@ const NETWORK: [ConfigDef; 8] = [
         "2147483647",
         Allowed::AtLeast(0),
         "Most connections open at once from one address.",
-    ),
+    )
+    .without_effect("connections are bounded together, by max.connections"),
     stated(
         "socket.request.max.bytes",
         Int,
@@ -149,7 +149,8 @@ const NETWORK: [ConfigDef; 8] = [
         "500",
         Allowed::AtLeast(1),
         "Most requests of one connection that wait for their replies; beyond it the connection is not read.",
-    ),
+    )
+    .without_effect("Norn bounds the requests of a connection by itself"),
     stated(
         "queued.max.request.bytes",
         Long,
@@ -164,7 +165,8 @@ const NETWORK: [ConfigDef; 8] = [
         "1000",
         Allowed::AtLeast(0),
         "Most incremental fetch sessions kept (KIP-227).",
-    ),
+    )
+    .without_effect("a fetch session belongs to its connection, which bounds it"),
     stated(
         "fetch.max.bytes",
         Int,
@@ -204,176 +206,6 @@ const TOPICS: [ConfigDef; 5] = [
         Allowed::AtLeast(1),
         "Fewest in-sync replicas with which acks=all succeeds.",
     )),
-];
-
-const STORAGE: [ConfigDef; 5] = [
-    null(
-        "log.dirs",
-        List,
-        Allowed::Any,
-        "Directories of the data, one for each disk, separated by commas.",
-    )
-    .synonyms(&[also("log.dir", 1)]),
-    stated(
-        "log.dir",
-        List,
-        "./norn-data",
-        Allowed::Any,
-        "Directory of the data if log.dirs is not set. Kafka's default is /tmp/kafka-logs.",
-    ),
-    dynamic(stated(
-        "flush.mode",
-        String,
-        "sync",
-        Allowed::OneOf(&["sync", "async"]),
-        "When a record counts as written: sync, after fdatasync; async, once the operating system has it, as in \
-         Kafka. Norn's own.",
-    )),
-    stated(
-        "log.retention.check.interval.ms",
-        Long,
-        "300000",
-        Allowed::AtLeast(1),
-        "Pause between two looks for segments that retention lets go.",
-    ),
-    dynamic(stated(
-        "log.segment.delete.delay.ms",
-        Long,
-        "60000",
-        Allowed::AtLeast(0),
-        "How long the files of a deleted segment stay for readers that are still at it.",
-    )),
-];
-
-const LOG: [ConfigDef; 21] = [
-    dynamic(
-        null("log.retention.ms", Long, Allowed::AtLeast(-1), "Age at which records are let go. -1: never.")
-            .synonyms(&[also("log.retention.minutes", MINUTE_MS), also("log.retention.hours", HOUR_MS)]),
-    ),
-    null("log.retention.minutes", Int, Allowed::AtLeast(-1), "As log.retention.ms, in minutes. -1: never."),
-    stated(
-        "log.retention.hours",
-        Int,
-        "168",
-        Allowed::AtLeast(-1),
-        "As log.retention.ms, in hours. -1: never.",
-    ),
-    dynamic(stated(
-        "log.retention.bytes",
-        Long,
-        "-1",
-        Allowed::AtLeast(-1),
-        "Size of a partition beyond which its oldest segments are let go. -1: none.",
-    )),
-    dynamic(stated(
-        "log.segment.bytes",
-        Int,
-        "1073741824",
-        Allowed::AtLeast(1_048_576),
-        "Size at which a new segment is begun.",
-    )),
-    dynamic(
-        null("log.roll.ms", Long, Allowed::AtLeast(1), "Age at which a new segment is begun.")
-            .synonyms(&[also("log.roll.hours", HOUR_MS)]),
-    ),
-    stated("log.roll.hours", Int, "168", Allowed::AtLeast(1), "As log.roll.ms, in hours."),
-    dynamic(
-        null(
-            "log.roll.jitter.ms",
-            Long,
-            Allowed::AtLeast(0),
-            "Most by which a segment's age limit is shortened at random, so that not all roll at once.",
-        )
-        .synonyms(&[also("log.roll.jitter.hours", HOUR_MS)]),
-    ),
-    stated("log.roll.jitter.hours", Int, "0", Allowed::AtLeast(0), "As log.roll.jitter.ms, in hours."),
-    dynamic(stated(
-        "log.index.interval.bytes",
-        Int,
-        "4096",
-        Allowed::AtLeast(0),
-        "Bytes of log between two entries of its index.",
-    )),
-    dynamic(stated(
-        "log.index.size.max.bytes",
-        Int,
-        "10485760",
-        Allowed::AtLeast(4),
-        "Largest index of a segment.",
-    )),
-    dynamic(stated(
-        "log.cleanup.policy",
-        List,
-        "delete",
-        Allowed::EachOf(&["delete", "compact"]),
-        "What becomes of old records: delete, by retention; compact, the last of each key stays.",
-    )),
-    dynamic(stated(
-        "log.message.timestamp.type",
-        String,
-        "CreateTime",
-        Allowed::OneOf(&["CreateTime", "LogAppendTime"]),
-        "Whose time a record carries: its producer's or the broker's.",
-    )),
-    dynamic(stated(
-        "log.message.timestamp.before.max.ms",
-        Long,
-        "9223372036854775807",
-        Allowed::AtLeast(0),
-        "How far a record's time may lie in the past.",
-    )),
-    dynamic(stated(
-        "log.message.timestamp.after.max.ms",
-        Long,
-        "3600000",
-        Allowed::AtLeast(0),
-        "How far a record's time may lie in the future.",
-    )),
-    dynamic(stated(
-        "message.max.bytes",
-        Int,
-        "1048588",
-        Allowed::AtLeast(0),
-        "Largest record batch, as compressed by its producer.",
-    )),
-    dynamic(stated(
-        "compression.type",
-        String,
-        "producer",
-        Allowed::OneOf(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
-        "Compression in the log; producer keeps what the producer chose.",
-    ))
-    .without_effect("batches stay as their producers compressed them"),
-    dynamic(stated(
-        "log.preallocate",
-        Boolean,
-        "false",
-        Allowed::Any,
-        "Reserve a segment's space when it is begun.",
-    )),
-    dynamic(stated(
-        "log.flush.interval.messages",
-        Long,
-        "9223372036854775807",
-        Allowed::AtLeast(1),
-        "Records between two syncs. With flush.mode=sync each is synced before it is acknowledged.",
-    )),
-    dynamic(
-        null(
-            "log.flush.interval.ms",
-            Long,
-            Allowed::AtLeast(0),
-            "Time between two syncs. With flush.mode=sync each record is synced before it is acknowledged.",
-        )
-        .synonyms(&[also("log.flush.scheduler.interval.ms", 1)]),
-    ),
-    stated(
-        "log.flush.scheduler.interval.ms",
-        Long,
-        "9223372036854775807",
-        Allowed::Any,
-        "As log.flush.interval.ms, if that is not set.",
-    ),
 ];
 
 const GROUPS: [ConfigDef; 4] = [
@@ -467,7 +299,8 @@ const PRODUCERS: [ConfigDef; 2] = [
         "600000",
         Allowed::AtLeast(1),
         "Pause between two looks for expired producers.",
-    ),
+    )
+    .without_effect("expired producers are looked for when expired records are"),
 ];
 
 /// For tests and simulation, which want to see in seconds what takes days.
@@ -490,8 +323,18 @@ const INTERNAL: [ConfigDef; 2] = [
     .hidden(),
 ];
 
-const ROOMS: [&[ConfigDef]; 10] =
-    [&NODE, &LISTENERS, &NETWORK, &TOPICS, &STORAGE, &LOG, &GROUPS, &OFFSETS, &PRODUCERS, &INTERNAL];
+const ROOMS: [&[ConfigDef]; 10] = [
+    &NODE,
+    &LISTENERS,
+    &NETWORK,
+    &TOPICS,
+    &log::STORAGE,
+    &log::LOG,
+    &GROUPS,
+    &OFFSETS,
+    &PRODUCERS,
+    &INTERNAL,
+];
 
 const COUNT: usize = {
     let (mut count, mut room) = (0, 0);
