@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use norn_protocol::types::Offset;
 
-use super::{PartitionLog, START_FILE};
+use super::{view, FilePosition, PartitionLog, START_FILE};
 use crate::checkpoint;
 use crate::error::LogError;
 use crate::rounds::FileNote;
@@ -77,6 +77,13 @@ impl PartitionLog {
         self.writer = Writer::over(segment, &self.disk, first_ts, 0, 0);
         self.segments = self.segments[..kept].into();
         Ok(())
+    }
+
+    /// The exact position in the files of `offset`, or of the last batch boundary before it.
+    pub async fn find_position(&self, offset: Offset) -> Result<FilePosition, LogError> {
+        let segment = view::segment_of(&self.segments, offset).unwrap_or(&self.segments[0]);
+        let cut = self.find_cut(segment, offset).await?;
+        Ok(FilePosition { segment: segment.base(), byte: cut.size })
     }
 
     /// The last batch boundary at or before `offset`.

@@ -280,8 +280,9 @@ impl PartitionLog {
         self.background.push(ticket);
     }
 
-    /// The position in the files of `offset`, a batch boundary such as the high watermark. If finding it would have
-    /// to wait for the disk: that of an index entry before it.
+    /// The position in the files of `offset`, a batch boundary such as the high watermark. Exact for the log's end
+    /// and the boundaries that were appended shortly before; else, if it is not found without waiting for the disk,
+    /// that of an index entry before it. See [`PartitionLog::find_position`].
     pub fn position_of(&self, offset: Offset) -> FilePosition {
         let known = self.recent.partition_point(|(at, _)| *at < offset);
         if let Some((_, position)) = self.recent.get(known).filter(|(at, _)| *at == offset) {

@@ -13,7 +13,7 @@ use norn_protocol::types::{LeaderEpoch, Offset};
 
 use super::index::{floor_by_offset, floor_by_position, floor_by_timestamp, Entry};
 use super::recovery::{clean_prefix, Check};
-use super::walk::{read, Step, Walk, CHUNK_LONG, CHUNK_SHORT};
+use super::walk::{Step, Walk, CHUNK_LONG, CHUNK_SHORT};
 use super::{Interval, Segment};
 use crate::epochs::EpochCache;
 use crate::error::ReadError;
@@ -147,7 +147,7 @@ impl Segment {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(0) };
         let start = first.start;
         let len = (last.end - start) as usize;
-        let bytes = read(&self.file, start, len).await.map_err(ReadError::io(self.file.path()))?;
+        let bytes = self.file.read_at(start, len).await.map_err(ReadError::io(self.file.path()))?;
         let (run, epochs) = (run.to_vec(), epochs.clone());
         let count = move || {
             let is_sound = |interval: &&Interval| {
@@ -212,8 +212,8 @@ impl Segment {
     async fn last_boundary(&self, position: u64, len: u64, target: u64, end: u64) -> Result<u64, ReadError> {
         let mut boundary = position + len;
         while boundary < end.min(target) {
-            let head = read(&self.file, boundary, (end - boundary).min(CHUNK_SHORT as u64) as usize);
-            let bytes = head.await.map_err(ReadError::io(self.file.path()))?;
+            let len = (end - boundary).min(CHUNK_SHORT as u64) as usize;
+            let bytes = self.file.read_at(boundary, len).await.map_err(ReadError::io(self.file.path()))?;
             let before = boundary;
             while let Ok(header) = BatchHeader::parse(&bytes[(boundary - before) as usize..]) {
                 let next = boundary + header.total_len() as u64;

@@ -149,20 +149,11 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let want = left.min(need.max(self.chunk_len) as u64) as usize;
-        self.chunk = read(self.file, self.position, want).await?;
+        self.chunk = self.file.read_at(self.position, want).await?;
         self.chunk_position = self.position;
         if self.chunk.len() < want {
             self.end = self.position + self.chunk.len() as u64;
         }
         Ok(())
-    }
-}
-
-/// Reads without waiting if the bytes are in memory.
-pub(crate) async fn read(file: &File, position: u64, len: usize) -> io::Result<Bytes> {
-    match file.read_cached(position, len) {
-        Some(Ok(bytes)) if bytes.len() == len => Ok(bytes),
-        Some(Err(e)) => Err(e),
-        Some(Ok(_)) | None => file.read_at(position, len).await,
     }
 }

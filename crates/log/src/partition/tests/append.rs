@@ -1,6 +1,7 @@
 //! Appending, rolling, reading, looking up.
 
 use super::*;
+use crate::rounds::{NoteTicket, Rounds};
 
 #[test]
 fn what_was_appended_is_read_at_every_offset_and_size() {
@@ -54,9 +55,12 @@ fn positions_of_old_boundaries_are_found_in_the_index() {
             positions.push((log.end(), limit(&log)));
         }
         for (offset, position) in positions {
-            let found = log.position_of(offset);
-            let same_place = found == position || (found.segment == offset && found.byte == 0);
-            assert!(same_place, "{offset}: {found:?} instead of {position:?}");
+            let found = log.find_position(offset).await.unwrap();
+            let next_segment = FilePosition { segment: offset, byte: 0 };
+            assert!(found == position || found == next_segment, "{offset}: {found:?}, not {position:?}");
+            // Without waiting for the disk it may be that of an index entry before it.
+            let near = log.position_of(offset);
+            assert!(near <= found && (near.segment < found.segment || found.byte - near.byte < 500));
         }
     });
 }
@@ -82,7 +86,7 @@ fn batches_of_one_call_become_one_write_and_one_dirty_range() {
         let ranges = log.dirty.take();
         assert_eq!(ranges.len(), 1);
         let written: Vec<u8> = ranges[0].bytes.iter().flat_map(|b| b.to_vec()).collect();
-        assert_eq!(written, std::fs::read(segment_path(&root, 0)).unwrap());
+        assert_eq!(written, read_raw(&root, &segment_name(0)).await);
         assert_eq!(ranges[0].len, written.len() as u64);
         assert_eq!(
             fetch(&log.view(), 3, 1, limit(&log)).await.unwrap()[0].header.leader_epoch,
@@ -141,7 +145,7 @@ fn a_segment_is_closed_when_a_record_is_much_newer_than_its_first() {
         for _ in 0..30 {
             append(&mut log, 1, 10, 0).await;
         }
-        assert_eq!(files(&root, ".log").len(), 3);
+        assert_eq!(files(&root, ".log").await.len(), 3);
     });
 }
 
@@ -156,7 +160,6 @@ fn topics_that_are_not_synced_hold_no_bytes_for_the_journal() {
         let ranges = log.dirty.take();
         assert_eq!(ranges.len(), 1, "closed segments are synced in the background");
         assert!(ranges[0].bytes.is_empty() && ranges[0].len > 0);
-        assert!(log.background.len() > 1);
         append(&mut log, 1, 10, 0).await;
     });
 }
@@ -170,7 +173,7 @@ fn a_large_dirty_range_is_left_to_be_synced_in_place() {
         }
         let ranges = log.dirty.take();
         assert!(ranges[0].bytes.is_empty());
-        assert_eq!(ranges[0].len, std::fs::metadata(segment_path(&root, 0)).unwrap().len());
+        assert_eq!(ranges[0].len, read_raw(&root, &segment_name(0)).await.len() as u64);
     });
 }
 
@@ -193,21 +196,29 @@ fn a_falling_epoch_is_a_broken_invariant() {
     });
 }
 
+/// A disk whose syncs fail and whose journal never answers.
+struct Broken;
+
+impl Rounds for Broken {
+    fn submit(&self, _: SyncRequest) -> SyncTicket {
+        SyncTicket::new(async { Err(SyncError::new("sync failed: EIO")) })
+    }
+
+    fn note(&self, _: LogKey, _: FileNote) -> NoteTicket {
+        NoteTicket::new(std::future::pending())
+    }
+}
+
+async fn open_on_broken_disk(root: &Path) -> PartitionLog {
+    let mut options = options(root, &small(), None);
+    options.rounds = RoundsHandle::new(Arc::new(Broken));
+    PartitionLog::open(options, &mut |_: Visit<'_>| {}).await.unwrap().0
+}
+
 #[test]
 fn after_a_failed_sync_nothing_is_appended_and_nothing_is_durable() {
-    struct Failing;
-    impl crate::rounds::Rounds for Failing {
-        fn submit(&self, _: SyncRequest) -> SyncTicket {
-            SyncTicket::new(async { Err(SyncError::new("sync failed: EIO")) })
-        }
-        fn note(&self, _: LogKey, _: FileNote) -> crate::rounds::NoteTicket {
-            crate::rounds::NoteTicket::new(async { Ok(()) })
-        }
-    }
     run(|root| async move {
-        let mut options = options(&root, &small(), None);
-        options.rounds = RoundsHandle::new(Arc::new(Failing));
-        let (mut log, _) = PartitionLog::open(options, &mut |_: Visit<'_>| {}).await.unwrap();
+        let mut log = open_on_broken_disk(&root).await;
         append(&mut log, 1, 10, 0).await;
         assert!(log.sync().await.is_err());
         let refused = log.append(&[produced(1, 1, 10)], LeaderEpoch(0), None).await;
@@ -220,12 +231,12 @@ fn after_a_failed_sync_nothing_is_appended_and_nothing_is_durable() {
 }
 
 #[test]
-fn an_append_that_is_dropped_takes_the_log_offline() {
+fn an_operation_that_is_dropped_takes_the_log_offline() {
     run(|root| async move {
-        let (mut log, _) = open(&root, &small(), None).await;
-        let batches = [produced(0, 1, 10)];
-        assert!(log.append(&batches, LeaderEpoch(0), None).now_or_never().is_none());
-        let refused = log.append(&batches, LeaderEpoch(0), None).await;
+        let mut log = open_on_broken_disk(&root).await;
+        append(&mut log, 1, 10, 0).await;
+        assert!(log.roll().now_or_never().is_none());
+        let refused = log.append(&[produced(1, 1, 10)], LeaderEpoch(0), None).await;
         assert!(matches!(refused, Err(LogError::Offline { .. })));
     });
 }

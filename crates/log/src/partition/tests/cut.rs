@@ -120,7 +120,7 @@ fn retention_by_size_keeps_at_least_what_is_configured() {
         assert!(deleted.segments > 0 && before - after == deleted.bytes);
         assert!((4500..6500).contains(&after), "{after}");
         assert_eq!((deleted.start, log.start()), (log.segments[0].base(), log.segments[0].base()));
-        assert_eq!(files(&root, ".log").len(), log.segments.len());
+        assert_eq!(files(&root, ".log").await.len(), log.segments.len());
         assert!(log.epochs.epoch_at(log.start()).is_some());
         let start = log.start();
         log.close().await.unwrap();

@@ -15,10 +15,9 @@ async fn closed_log(root: &Path, config: &LogConfig) -> i64 {
 }
 
 /// Where the batches of a segment's file stand.
-fn places(path: &Path) -> Vec<(i64, std::ops::Range<usize>)> {
-    let bytes = std::fs::read(path).unwrap();
+fn places(bytes: &[u8]) -> Vec<(i64, std::ops::Range<usize>)> {
     let mut at = 0;
-    Batch::split_all(bytes.into())
+    Batch::split_all(Bytes::copy_from_slice(bytes))
         .unwrap()
         .into_iter()
         .map(|batch| {
@@ -32,12 +31,11 @@ fn places(path: &Path) -> Vec<(i64, std::ops::Range<usize>)> {
 /// Flips a bit of the batch number `batch` of the first segment and reads every offset.
 async fn flip_and_read(root: PathBuf, batch: usize, byte: usize, bit: u8, config: LogConfig) {
     let end = closed_log(&root, &config).await;
-    let path = segment_path(&root, 0);
-    let places = places(&path);
+    let mut bytes = read_raw(&root, &segment_name(0)).await;
+    let places = places(&bytes);
     let (base, range) = places[batch % places.len()].clone();
-    let mut bytes = std::fs::read(&path).unwrap();
     bytes[range.start + byte % range.len()] ^= 1 << bit;
-    std::fs::write(&path, &bytes).unwrap();
+    write_raw(&root, &segment_name(0), bytes).await;
     let original = |offset: i64| crate::testing::batch_at(offset & !1, 2, ((offset / 2) / 9) as i32, 60);
 
     for recovery_point in [None, Some(end), Some(end)] {
@@ -65,25 +63,25 @@ async fn flip_and_read(root: PathBuf, batch: usize, byte: usize, bit: u8, config
 #[test]
 fn a_flipped_length_costs_only_its_batch() {
     for byte in 8..12 {
-        for bit in 0..8 {
-            run(|root| flip_and_read(root, 3, byte, bit, small()));
+        for bit in [0, 3, 7] {
+            run(move |root| flip_and_read(root, 3, byte, bit, small()));
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 25, ..ProptestConfig::default() })]
 
     #[test]
     fn a_flipped_bit_costs_only_its_batch(batch in 0usize..30, byte in 0usize..300, bit in 0u8..8, interval in 1u32..2000, segment in 500u64..9000) {
         let config = LogConfig { index_interval_bytes: interval, segment_bytes: segment, ..small() };
-        run(|root| flip_and_read(root, batch, byte, bit, config));
+        run(move |root| flip_and_read(root, batch, byte, bit, config));
     }
 
     #[test]
     fn a_flipped_header_costs_only_its_batch(batch in 0usize..30, byte in 0usize..61, bit in 0u8..8, interval in 1u32..2000, segment in 500u64..9000) {
         let config = LogConfig { index_interval_bytes: interval, segment_bytes: segment, ..small() };
-        run(|root| flip_and_read(root, batch, byte, bit, config));
+        run(move |root| flip_and_read(root, batch, byte, bit, config));
     }
 }
 
@@ -95,10 +93,9 @@ fn what_this_process_wrote_is_not_read_again_and_all_else_is_once() {
         append_synced(&mut log, 2, 60, 5).await;
         assert_eq!(offsets_from(&log, 0, 100_000).await, (0..end + 2).collect::<Vec<_>>());
         // Behind the back of the process: what was checked is not checked again.
-        let path = segment_path(&root, 0);
-        let mut bytes = std::fs::read(&path).unwrap();
+        let mut bytes = read_raw(&root, &segment_name(0)).await;
         bytes[70] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
+        write_raw(&root, &segment_name(0), bytes).await;
         assert!(log.view().locate(Offset(0), 100_000, limit(&log), true).await.is_ok());
     });
 }
@@ -107,11 +104,10 @@ fn what_this_process_wrote_is_not_read_again_and_all_else_is_once() {
 fn timestamps_are_looked_up_around_damage() {
     run(|root| async move {
         let end = closed_log(&root, &small()).await;
-        let path = segment_path(&root, 0);
-        let (base, range) = places(&path)[2].clone();
-        let mut bytes = std::fs::read(&path).unwrap();
+        let mut bytes = read_raw(&root, &segment_name(0)).await;
+        let (base, range) = places(&bytes)[2].clone();
         bytes[range.start + 9] ^= 0x10;
-        std::fs::write(&path, bytes).unwrap();
+        write_raw(&root, &segment_name(0), bytes).await;
         let (log, _) = open(&root, &small(), None).await;
         for offset in 0..end {
             let hit = log.view().offset_for_timestamp(1000 + offset).await.unwrap().unwrap();

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use norn_env::disk::{File, Open};
 use norn_protocol::batch::{decode_records, Batch, Record};
 use norn_protocol::types::TopicId;
 
@@ -18,11 +19,12 @@ use crate::error::ReadError;
 use crate::partition::Visit;
 use crate::testing::produced;
 
-/// Runs a test in a fresh data directory.
-fn run<F: Future<Output = ()>>(test: impl FnOnce(PathBuf) -> F) {
-    let root = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(test(root.path().to_owned()));
+/// Runs a test in a fresh data directory, in this build's world.
+fn run<F: Future<Output = ()>>(test: impl FnOnce(PathBuf) -> F + Send + 'static) {
+    norn_env::testing::run(move || async move {
+        let root = tempfile::tempdir().unwrap();
+        test(root.path().to_owned()).await;
+    });
 }
 
 /// Small segments with dense indexes.
@@ -47,23 +49,36 @@ async fn open(root: &Path, config: &LogConfig, recovery_point: Option<i64>) -> (
     PartitionLog::open(options(root, config, recovery_point), &mut ignore).await.unwrap()
 }
 
-fn file(root: &Path, name: &str) -> PathBuf {
-    root.join("t-0").join(name)
+fn segment_name(base: i64) -> String {
+    format!("{base:020}.log")
 }
 
-fn segment_path(root: &Path, base: i64) -> PathBuf {
-    file(root, &format!("{base:020}.log"))
+/// A file of the log, opened behind its back.
+async fn raw(root: &Path, name: &str) -> File {
+    Disk::open(root).unwrap().open_file(&format!("t-0/{name}"), Open::Create).await.unwrap()
+}
+
+async fn read_raw(root: &Path, name: &str) -> Vec<u8> {
+    let file = raw(root, name).await;
+    file.read_at(0, file.len().await.unwrap() as usize).await.unwrap().to_vec()
+}
+
+async fn write_raw(root: &Path, name: &str, bytes: Vec<u8>) {
+    let file = raw(root, name).await;
+    file.truncate(0).await.unwrap();
+    file.write_at(0, vec![bytes.into()]).await.unwrap();
+}
+
+/// Changes a file's length by so many bytes.
+async fn resize(root: &Path, name: &str, by: i64) {
+    let file = raw(root, name).await;
+    file.truncate(file.len().await.unwrap().checked_add_signed(by).unwrap()).await.unwrap();
 }
 
 /// The names of the log's files with this suffix.
-fn files(root: &Path, suffix: &str) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(root.join("t-0"))
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(suffix))
-        .collect();
-    names.sort();
-    names
+async fn files(root: &Path, suffix: &str) -> Vec<String> {
+    let entries = Disk::open(root).unwrap().list("t-0").await.unwrap();
+    entries.into_iter().map(|e| e.name).filter(|name| name.ends_with(suffix)).collect()
 }
 
 /// Appends one batch of `count` records.

@@ -204,7 +204,7 @@ impl World {
             Op::Crash { left, torn } => {
                 let point = self.durable;
                 self.log = None;
-                self.lose_unsynced(left, torn);
+                self.lose_unsynced(left, torn).await;
                 self.open(Some(point)).await;
                 // As after each start of a broker.
                 self.epoch += 1;
@@ -213,17 +213,16 @@ impl World {
     }
 
     /// Takes back a part of what no sync covered.
-    fn lose_unsynced(&self, left: u8, torn: u8) {
-        let synced = self.synced.0.lock().unwrap();
-        for name in files(&self.root, ".log") {
-            let file = std::fs::OpenOptions::new().write(true).open(file(&self.root, &name)).unwrap();
-            let durable = synced.get(&format!("t-0/{name}")).copied().unwrap_or(0);
-            let len = file.metadata().unwrap().len();
+    async fn lose_unsynced(&self, left: u8, torn: u8) {
+        for name in files(&self.root, ".log").await {
+            let file = raw(&self.root, &name).await;
+            let durable = self.synced.0.lock().unwrap().get(&format!("t-0/{name}")).copied().unwrap_or(0);
+            let len = file.len().await.unwrap();
             assert!(durable <= len, "{name}: {durable} of {len} bytes are durable");
             if len > durable {
                 let kept = durable + (len - durable) * u64::from(left) / 255;
-                file.set_len(kept).unwrap();
-                file.set_len(len.min(kept + u64::from(torn))).unwrap();
+                file.truncate(kept).await.unwrap();
+                file.truncate(len.min(kept + u64::from(torn))).await.unwrap();
             }
         }
     }
@@ -250,7 +249,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_log_is_what_was_put_into_it(
@@ -259,7 +258,7 @@ proptest! {
         index_interval_bytes in 1u32..5000,
         max in 1u64..5000,
     ) {
-        run(|root| async move {
+        run(move |root| async move {
             let config = LogConfig { segment_bytes, index_interval_bytes, ..small() };
             let mut world = World {
                 root,

@@ -10,11 +10,6 @@ async fn filled(root: &Path, batches: i64) -> PartitionLog {
     log
 }
 
-fn chop(path: &Path, by: u64) {
-    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.set_len(file.metadata().unwrap().len() - by).unwrap();
-}
-
 #[test]
 fn a_clean_start_walks_through_nothing() {
     run(|root| async move {
@@ -74,7 +69,7 @@ fn a_torn_tail_is_cut_and_everything_durable_stays() {
         }
         let last = log.segments.last().unwrap().base().0;
         drop(log);
-        chop(&segment_path(&root, last), 7);
+        resize(&root, &segment_name(last), -7).await;
         let (mut log, report) = open(&root, &small(), Some(durable)).await;
         assert!(report.cut_bytes > 0 && report.damages.is_empty());
         assert_eq!(log.end().0, durable + 4);
@@ -89,9 +84,7 @@ fn zeros_behind_the_durable_end_are_no_records() {
         let log = filled(&root, 5).await;
         let end = log.end().0;
         drop(log);
-        let path = segment_path(&root, 0);
-        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-        file.set_len(file.metadata().unwrap().len() + 5000).unwrap();
+        resize(&root, &segment_name(0), 5000).await;
         let (log, report) = open(&root, &small(), Some(end)).await;
         assert_eq!((log.end().0, report.cut_bytes), (end, 5000));
     });
@@ -103,11 +96,11 @@ fn segments_behind_a_torn_one_go() {
         let log = filled(&root, 40).await;
         let bases: Vec<i64> = log.segments.iter().map(|s| s.base().0).collect();
         drop(log);
-        chop(&segment_path(&root, bases[1]), 1);
+        resize(&root, &segment_name(bases[1]), -1).await;
         let (mut log, report) = open(&root, &small(), Some(bases[1])).await;
         assert!(report.damages.is_empty());
         assert!(log.end().0 < bases[2] && log.end().0 > bases[1]);
-        assert_eq!(files(&root, ".log").len(), 2);
+        assert_eq!(files(&root, ".log").await.len(), 2);
         let end = log.end().0;
         for _ in 0..20 {
             append_synced(&mut log, 1, 60, 1).await;
@@ -122,7 +115,7 @@ fn durable_records_that_are_gone_are_reported_and_their_offsets_not_used_again()
         let log = filled(&root, 8).await;
         let end = log.end().0;
         drop(log);
-        chop(&segment_path(&root, 0), 3);
+        resize(&root, &segment_name(0), -3).await;
         for point in [Some(end), None] {
             let (mut log, report) = open(&root, &small(), point).await;
             assert_eq!(report.damages.len(), usize::from(point.is_some()));
@@ -146,15 +139,14 @@ fn lost_or_wrong_indexes_are_rebuilt() {
         for (n, spoil) in [0, 1, 2].into_iter().enumerate() {
             let log = if n == 0 { filled(&root, 40).await } else { open(&root, &small(), None).await.0 };
             let end = log.close().await.unwrap().0;
-            for name in files(&root, ".index") {
-                let path = file(&root, &name);
+            for name in files(&root, ".index").await {
                 match spoil {
-                    0 => std::fs::remove_file(path).unwrap(),
-                    1 => std::fs::write(path, b"").unwrap(),
+                    0 => Disk::open(&root).unwrap().remove(&format!("t-0/{name}")).await.unwrap(),
+                    1 => write_raw(&root, &name, Vec::new()).await,
                     _ => {
-                        let mut bytes = std::fs::read(&path).unwrap();
+                        let mut bytes = read_raw(&root, &name).await;
                         bytes[20] ^= 4;
-                        std::fs::write(path, bytes).unwrap();
+                        write_raw(&root, &name, bytes).await;
                     }
                 }
             }
@@ -180,11 +172,10 @@ fn epochs_survive_with_their_file_and_without() {
         expected.truncate_from_end(log.end());
         log.close().await.unwrap();
         for damage in 0..3 {
-            let path = file(&root, EPOCHS_FILE);
             match damage {
                 0 => {}
-                1 => std::fs::remove_file(path).unwrap(),
-                _ => std::fs::write(path, b"0\n1\n77 0\n").unwrap(),
+                1 => Disk::open(&root).unwrap().remove(&format!("t-0/{EPOCHS_FILE}")).await.unwrap(),
+                _ => write_raw(&root, EPOCHS_FILE, b"0\n1\n77 0\n".to_vec()).await,
             }
             let (log, _) = open(&root, &small(), None).await;
             assert_eq!(*log.epochs, expected);
@@ -228,12 +219,12 @@ fn a_directory_of_a_deleted_topic_of_the_same_name_is_refused() {
 #[test]
 fn a_creation_that_was_cut_off_is_completed() {
     run(|root| async move {
-        std::fs::create_dir(root.join("t-0")).unwrap();
-        std::fs::write(file(&root, "partition.metadata.tmp"), b"vers").unwrap();
+        Disk::open(&root).unwrap().create_dir_all("t-0").await.unwrap();
+        write_raw(&root, "partition.metadata.tmp", b"vers".to_vec()).await;
         let (mut log, report) = open(&root, &small(), Some(0)).await;
         assert!(report.created);
         append_synced(&mut log, 1, 10, 0).await;
-        assert_eq!(files(&root, ".tmp").len(), 0);
+        assert_eq!(files(&root, ".tmp").await.len(), 0);
         log.close().await.unwrap();
         assert!(!open(&root, &small(), None).await.1.created);
     });
@@ -251,7 +242,7 @@ fn producers_are_told_the_newest_snapshot_and_the_batches_behind_it() {
                 snapshots.push(log.end());
             }
         }
-        assert_eq!(files(&root, ".snapshot").len(), 2);
+        assert_eq!(files(&root, ".snapshot").await.len(), 2);
         let end = log.close().await.unwrap();
         for lost in 0..3 {
             let (mut at, mut batches) = (None, Vec::new());
@@ -266,7 +257,7 @@ fn producers_are_told_the_newest_snapshot_and_the_batches_behind_it() {
             assert_eq!(batches, (from..end.0).step_by(2).collect::<Vec<_>>());
             log.close().await.unwrap();
             if let Some(at) = expected {
-                std::fs::write(file(&root, &format!("{:020}.snapshot", at.0)), b"rot").unwrap();
+                write_raw(&root, &format!("{:020}.snapshot", at.0), b"rot".to_vec()).await;
             }
         }
     });
@@ -280,9 +271,9 @@ fn a_snapshot_of_records_that_were_lost_is_forgotten() {
         append(&mut log, 5, 60, 0).await;
         log.store_producer_snapshot(Bytes::from_static(b"too much")).await.unwrap();
         drop(log);
-        chop(&segment_path(&root, 0), 1);
+        resize(&root, &segment_name(0), -1).await;
         let (log, report) = open(&root, &small(), Some(durable)).await;
         assert_eq!((log.end().0, report.producer_snapshot), (durable, None));
-        assert_eq!(files(&root, ".snapshot").len(), 0);
+        assert_eq!(files(&root, ".snapshot").await.len(), 0);
     });
 }
