@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::{future::BoxFuture, stream::FuturesUnordered, FutureExt, StreamExt};
 use norn_core::metadata::{self, Image, TopicConfig};
 use norn_env::{
-    clock::{self, Duration},
+    clock::{self, Duration, Instant},
     select,
     task::{self, Shutdown, Tasks},
 };
@@ -30,8 +30,11 @@ use crate::{controller::Controller, layers::BrokerLayers, metrics::Metrics};
 /// Logs that are opened at once: enough to keep a disk busy, few enough to keep memory small.
 const OPENING_MAX: usize = 16;
 
-/// How long a partition may take to take a message from its manager before it is told again later.
-const TELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause before a partition whose queue was full is told again.
+const TELL_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long the partitions may take to become durable and close. What is not closed by then is recovered at the next start.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the manager is started with.
 pub(crate) struct ManagerSetup {
@@ -54,21 +57,26 @@ struct Open {
     dir: usize,
     assigned: Arc<metadata::Partition>,
     config: TopicConfig,
+    /// Its topic is gone and its task has been told.
+    removing: bool,
 }
 
-/// A partition that is being opened.
-struct Opening {
-    dir: usize,
+/// What went on beside the manager.
+enum Done {
+    Opened(LogId, usize, Result<Opened, LogError>),
+    Removed(LogId, Result<(), LogError>),
 }
-
-type OpenedPartition = (LogId, usize, Result<Opened, LogError>);
 
 pub(crate) struct Manager {
     setup: ManagerSetup,
     table: watch::Sender<Arc<PartitionTable>>,
     open: BTreeMap<Id, Open>,
-    opening: BTreeMap<Id, Opening>,
-    opens: FuturesUnordered<BoxFuture<'static, OpenedPartition>>,
+    /// Logs that are being opened or removed.
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Log directories that are taken, and the data directory of each: one that is being removed is not opened anew.
+    in_use: BTreeMap<String, usize>,
+    /// When to tell again what a partition had no room for.
+    tell_again: Option<Instant>,
     /// Partitions that could not be opened: they are not tried again before the next start.
     failed: BTreeMap<Id, String>,
     tasks: Tasks<(Id, PartitionEnd)>,
@@ -87,8 +95,9 @@ impl Manager {
             setup,
             table,
             open: BTreeMap::new(),
-            opening: BTreeMap::new(),
-            opens: FuturesUnordered::new(),
+            work: FuturesUnordered::new(),
+            in_use: BTreeMap::new(),
+            tell_again: None,
             failed: BTreeMap::new(),
             tasks: Tasks::new(),
             found,
@@ -118,15 +127,17 @@ impl Manager {
         let mut shutdown = self.setup.shutdown.clone();
         loop {
             let image = images.borrow_and_update().clone();
-            self.reconcile(&image).await;
+            self.reconcile(&image);
             self.publish();
+            let tell_again = self.tell_again;
             select! {
                 _ = shutdown.signaled() => break,
-                Some(opened) = self.opens.next(), if !self.opens.is_empty() => self.opened(opened),
+                Some(done) = self.work.next(), if !self.work.is_empty() => self.done(done),
                 Some((name, ended)) = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
-                    Ok((id, end)) => self.ended(id, end).await,
+                    Ok((id, end)) => self.ended(id, end),
                     Err(_) => error!("{name} was stopped"),
                 },
+                _ = clock::sleep_until(tell_again.unwrap_or(retention)), if tell_again.is_some() => {}
                 _ = clock::sleep_until(retention) => {
                     retention = clock::now() + self.setup.retention_check;
                     self.look_at_retention();
@@ -142,11 +153,13 @@ impl Manager {
     }
 
     /// Starts what the image asks for and ends what it no longer has.
-    async fn reconcile(&mut self, image: &Image) {
-        let gone: Vec<Id> =
-            self.open.keys().filter(|(topic, _)| image.topic(*topic).is_none()).copied().collect();
-        for id in gone {
-            self.tell(id, Message::Remove).await;
+    fn reconcile(&mut self, image: &Image) {
+        let mut all_told = true;
+        for ((topic, _), open) in &mut self.open {
+            if image.topic(*topic).is_none() && !open.removing {
+                open.removing = Self::tell(open, Message::Remove);
+                all_told &= open.removing;
+            }
         }
         for topic in image.topics() {
             let mut config = None;
@@ -156,69 +169,96 @@ impl Manager {
                     continue;
                 }
                 let config = config.get_or_insert_with(|| self.setup.layers.topic_config(image, topic));
-                match self.open.get_mut(&id) {
-                    Some(open) => {
-                        let assigned = (open.assigned != *assigned).then(|| assigned.clone());
-                        let config = (open.config != *config).then(|| config.clone());
-                        if let Some(assigned) = assigned {
-                            open.assigned = assigned.clone();
-                            self.tell(id, Message::Assigned(assigned)).await;
-                        }
-                        if let (Some(config), Some(open)) = (config, self.open.get_mut(&id)) {
-                            open.config = config.clone();
-                            self.tell(id, Message::Configured(Box::new(config))).await;
+                if let Some(open) = self.open.get_mut(&id) {
+                    if open.assigned != *assigned {
+                        match Self::tell(open, Message::Assigned(assigned.clone())) {
+                            true => open.assigned = assigned.clone(),
+                            false => all_told = false,
                         }
                     }
-                    None if self.opening.contains_key(&id) || self.opens.len() >= OPENING_MAX => {}
-                    None => {
-                        let log =
-                            LogId { topic: topic.name.clone(), partition: index as i32, topic_id: topic.id };
-                        let config = config.clone();
-                        self.begin_open(id, log, config);
+                    if open.config != *config {
+                        match Self::tell(open, Message::Configured(Box::new(config.clone()))) {
+                            true => open.config = config.clone(),
+                            false => all_told = false,
+                        }
                     }
+                    continue;
+                }
+                let log = LogId { topic: topic.name.clone(), partition: index as i32, topic_id: topic.id };
+                // A deleted topic of this name may still be on its way out of the directory.
+                if self.work.len() < OPENING_MAX && !self.in_use.contains_key(&log.dir_name()) {
+                    let config = config.clone();
+                    self.begin_open(log, config);
                 }
             }
         }
+        self.tell_again = (!all_told).then(|| clock::now() + TELL_PAUSE);
     }
 
-    fn begin_open(&mut self, id: Id, log: LogId, config: TopicConfig) {
+    fn begin_open(&mut self, log: LogId, config: TopicConfig) {
         let at = self.found.get(&log).copied().unwrap_or_else(|| self.emptiest_dir());
-        self.opening.insert(id, Opening { dir: at });
+        self.in_use.insert(log.dir_name(), at);
         let dir = self.setup.dirs[at].clone();
-        self.opens.push(
+        self.work.push(
             async move {
                 let opened = open::open(dir, log.clone(), &config).await;
-                (log, at, opened)
+                Done::Opened(log, at, opened)
             }
             .boxed(),
         );
     }
 
+    fn begin_removal(&mut self, log: LogId, at: usize) {
+        self.found.remove(&log);
+        let dir = self.setup.dirs[at].clone();
+        self.work.push(
+            async move {
+                let removed = dir.delete_log(&log).await;
+                Done::Removed(log, removed)
+            }
+            .boxed(),
+        );
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Opened(log, dir, opened) => self.opened(log, dir, opened),
+            Done::Removed(log, removed) => {
+                self.in_use.remove(&log.dir_name());
+                if let Err(cause) = removed {
+                    warn!(%log, "files of the deleted topic are left until the next start: {cause}");
+                }
+            }
+        }
+    }
+
     /// The directory with the fewest partitions, as Kafka chooses it.
     fn emptiest_dir(&self) -> usize {
         let mut counts = vec![0_usize; self.setup.dirs.len()];
-        self.open.values().for_each(|open| counts[open.dir] += 1);
-        self.opening.values().for_each(|opening| counts[opening.dir] += 1);
+        self.in_use.values().for_each(|dir| counts[*dir] += 1);
         counts.iter().enumerate().min_by_key(|(_, count)| **count).map_or(0, |(at, _)| at)
     }
 
-    fn opened(&mut self, (log, dir, opened): OpenedPartition) {
+    fn opened(&mut self, log: LogId, dir: usize, opened: Result<Opened, LogError>) {
         let id = (log.topic_id, log.partition);
-        self.opening.remove(&id);
         let image = self.setup.controller.image();
         let opened = match opened {
             Ok(opened) => opened,
             Err(cause) => {
-                error!(log = %log, "the log cannot be opened, its partition is offline: {cause}");
+                error!(%log, "the log cannot be opened, its partition is offline: {cause}");
+                self.in_use.remove(&log.dir_name());
                 self.failed.insert(id, cause.to_string());
                 return;
             }
         };
-        let Some(topic) = image.topic(log.topic_id) else {
-            // Deleted while it was opened: what is on disk is removed as a stray at the next start.
+        let assigned =
+            image.topic(log.topic_id).and_then(|topic| topic.partitions.get(log.partition as usize));
+        let (Some(topic), Some(assigned)) = (image.topic(log.topic_id), assigned.cloned()) else {
+            // The topic was deleted while its log was opened.
+            drop(opened);
+            self.begin_removal(log, dir);
             return;
         };
-        let Some(assigned) = topic.partitions.get(log.partition as usize).cloned() else { return };
         let config = self.setup.layers.topic_config(&image, topic);
         let (tx, rx) = mpsc::channel(QUEUE_LEN);
         let published = Arc::new(Published::new(View::before_start(&opened.log)));
@@ -239,20 +279,14 @@ impl Manager {
         };
         self.tasks.spawn(format!("partition {log}"), async move { (id, actor::run(setup).await) });
         self.found.insert(log.clone(), dir);
-        self.open.insert(id, Open { partition, id: log, dir, assigned, config });
+        self.open.insert(id, Open { partition, id: log, dir, assigned, config, removing: false });
     }
 
-    async fn ended(&mut self, id: Id, end: PartitionEnd) {
+    fn ended(&mut self, id: Id, end: PartitionEnd) {
         let Some(open) = self.open.remove(&id) else { return };
         match end {
-            PartitionEnd::Removed => {
-                self.found.remove(&open.id);
-                // The table without it first: who asks now learns that the topic is gone.
-                self.publish();
-                if let Err(cause) = self.setup.dirs[open.dir].delete_log(&open.id).await {
-                    warn!(log = %open.id, "files of the deleted topic are left until the next start: {cause}");
-                }
-            }
+            // The table goes without it first: who asks now learns that the topic is gone.
+            PartitionEnd::Removed => self.begin_removal(open.id, open.dir),
             PartitionEnd::Closed(result) => {
                 error!(log = %open.id, ?result, "the partition's task ended, it is offline");
                 self.failed.insert(id, "its task ended".into());
@@ -260,11 +294,12 @@ impl Manager {
         }
     }
 
-    /// Sends a message to a partition's task; one that does not take it in time is told again at the next image.
-    async fn tell(&mut self, id: Id, message: Message) {
-        let Some(open) = self.open.get(&id) else { return };
-        if let Err(code) = open.partition.send(message, clock::now() + TELL_TIMEOUT).await {
-            warn!(log = %open.id, "the partition did not take a change: {code}");
+    /// Gives a message to a partition's task; false if its queue is full, and it is to be told again a little later.
+    fn tell(open: &Open, message: Message) -> bool {
+        match open.partition.queue.try_send(message) {
+            Err(mpsc::error::TrySendError::Full(_)) => false,
+            // A task that has ended is noticed as such.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => true,
         }
     }
 
@@ -300,19 +335,34 @@ impl Manager {
     }
 
     async fn close(mut self) -> Vec<String> {
-        // Logs that are just being opened are let go; they were not written to.
-        drop(std::mem::take(&mut self.opens));
+        // Logs that are just being opened are let go; they were not written to. Removals are finished by the next start.
+        self.work.clear();
+        let deadline = clock::now() + CLOSE_TIMEOUT;
         let mut failed = vec![];
         for open in self.open.values() {
-            if open.partition.send(Message::Close, clock::now() + TELL_TIMEOUT).await.is_err() {
+            if open.partition.send(Message::Close, deadline).await.is_err() {
                 failed.push(format!("{} did not take the order to close", open.id));
             }
         }
-        while let Some((name, ended)) = self.tasks.join_next().await {
-            match ended {
-                Ok((_, PartitionEnd::Closed(Err(cause)))) => failed.push(format!("{name}: {cause}")),
-                Ok((_, PartitionEnd::Closed(Ok(())) | PartitionEnd::Removed)) => {}
-                Err(_) => failed.push(format!("{name} was stopped")),
+        // The last senders: a task that could not be told ends when nobody can reach it.
+        self.open.clear();
+        self.table.send_replace(Arc::default());
+        while !self.tasks.is_empty() {
+            let next = clock::timeout_at(deadline, self.tasks.join_next());
+            match task::wait(|| "the partitions to close".into(), next).await {
+                Ok(Some((_, Ok((_, PartitionEnd::Closed(Ok(())) | PartitionEnd::Removed))))) => {}
+                Ok(Some((name, Ok((_, PartitionEnd::Closed(Err(cause))))))) => {
+                    failed.push(format!("{name}: {cause}"))
+                }
+                Ok(Some((name, Err(_)))) => failed.push(format!("{name} was stopped")),
+                Ok(None) => break,
+                Err(_) => {
+                    failed.push(format!(
+                        "{} partitions did not close within {CLOSE_TIMEOUT:?}",
+                        self.tasks.len()
+                    ));
+                    break;
+                }
             }
         }
         failed
