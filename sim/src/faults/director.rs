@@ -12,19 +12,13 @@ use super::Fault;
 use crate::tape::Timed;
 use crate::world::{BrokerHost, Clients};
 
-/// A fault that was applied, for reports and checkers.
-#[derive(Clone, Debug)]
-pub struct Applied {
-    /// Virtual time.
-    pub at: Duration,
-    pub fault: Fault,
-}
-
 /// What the faults did so far.
 #[derive(Clone, Debug, Default)]
 pub struct Harm {
     /// In the order of their times. Those that met nothing to strike are left out.
-    pub applied: Vec<Applied>,
+    pub applied: Vec<Fault>,
+    /// When written but unsynced bytes may have been lost.
+    pub losses: Vec<Duration>,
     /// Batches that were flipped a bit.
     pub corrupted: Vec<Corrupted>,
     /// What the faults themselves found wrong, as a stop that did not end.
@@ -35,15 +29,15 @@ impl Harm {
     /// How often each kind was applied.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for applied in &self.applied {
-            *counts.entry(applied.fault.kind().to_owned()).or_default() += 1;
+        for fault in &self.applied {
+            *counts.entry(fault.kind().to_owned()).or_default() += 1;
         }
         counts
     }
 
     /// Whether any fault of one of these kinds was applied.
     pub fn any(&self, kinds: &[&str]) -> bool {
-        self.applied.iter().any(|applied| kinds.contains(&applied.fault.kind()))
+        self.applied.iter().any(|fault| kinds.contains(&fault.kind()))
     }
 }
 
@@ -91,9 +85,13 @@ impl Director {
 
     /// Notes that `fault` was applied now.
     pub(super) fn note(&self, fault: &Fault) {
-        let at = sim::world().elapsed();
         tracing::info!(target: "norn_sim::fault", "{fault:?}");
-        self.harm.lock().expect("no holder panics").applied.push(Applied { at, fault: fault.clone() });
+        self.harm.lock().expect("no holder panics").applied.push(fault.clone());
+    }
+
+    /// Notes that unsynced bytes may have been lost by now.
+    pub(super) fn note_loss(&self) {
+        self.harm.lock().expect("no holder panics").losses.push(sim::world().elapsed());
     }
 
     /// Waits for so long, at most until the end of all faults.

@@ -42,6 +42,8 @@ impl Director {
         self.wait_ms(for_ms).await;
         DiskCtl::current().clear_failures(host.key);
         host.replace_after_trouble();
+        // Which of the syncs until now failed, and so lost what it was for, the disk does not say.
+        self.note_loss();
     }
 
     pub(super) async fn disk_full(&self, fault: &Fault, broker: usize, room_bytes: u64, for_ms: u64) {
@@ -57,5 +59,7 @@ impl Director {
         self.wait_ms(for_ms).await;
         DiskCtl::current().clear_capacity(host.key);
         host.replace_after_trouble();
+        // Which of the syncs until now failed, and so lost what it was for, the disk does not say.
+        self.note_loss();
     }
 }

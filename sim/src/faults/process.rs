@@ -69,6 +69,7 @@ impl Director {
         DiskCtl::current().power_fail_on_next_reset(host.key);
         NetCtl::current().host_power_off(host.key);
         host.kill();
+        self.note_loss();
         self.wait_ms(down_ms).await;
         NetCtl::current().host_power_on(host.key);
         host.release();

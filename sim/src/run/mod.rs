@@ -20,6 +20,9 @@ use crate::world::{self, ConfigRefused, Outcome};
 /// Virtual time that no world reaches: its phases are bounded, this catches a simulator that forgot one.
 const VIRTUAL_MAX: Duration = Duration::from_secs(3600);
 
+/// The names of threads that worlds run on start with this.
+const THREAD: &str = "seed ";
+
 /// How a run differs from the plain one.
 #[derive(Clone, Debug, Default)]
 pub struct How {
@@ -40,12 +43,15 @@ pub fn run(tape: Tape, how: How) -> Report {
     let began = Instant::now();
     let seed = tape.seed;
     panics::record();
+    // On this thread: the filter of a replay makes hash maps, which would give those of the world other seeds.
+    let errors = logs::install(how.trace.as_deref());
     // A fresh thread: madsim can seed the hash maps only of a thread that has made none.
-    let simulation = std::thread::Builder::new().name(format!("seed {seed}")).spawn(move || simulate(tape, how));
+    let simulation = std::thread::Builder::new().name(format!("{THREAD}{seed}")).spawn(move || simulate(tape, how));
     let report = simulation.expect("the system has a thread for us").join();
     let mut report = report.unwrap_or_else(|_| {
         Report::bare(seed, Verdict::Crash, Finding::new("no-panic", "the simulator panicked outside of the world"))
     });
+    report.errors = logs::taken(&errors);
     report.wall_s = began.elapsed().as_secs_f64();
     report.cpu_s = cpu_s();
     report.aslr = aslr();
@@ -59,7 +65,6 @@ fn simulate(tape: Tape, how: How) -> Report {
     rt.set_time_limit(VIRTUAL_MAX);
     let options = Options { net: tape.world.net.clone(), buggify: tape.world.buggify, capture: how.capture.clone() };
     sim::install(&rt, seed, options);
-    let errors = logs::install(how.trace.as_deref());
     let shared: Arc<Mutex<Option<Arc<sim::World>>>> = Arc::default();
     let keep = shared.clone();
     let chain = how.chain;
@@ -94,7 +99,6 @@ fn simulate(tape: Tape, how: How) -> Report {
         report.events = hash.events;
         report.virtual_s = world.elapsed().as_secs_f64();
     }
-    report.errors = logs::taken(&errors);
     // Dropping the runtime runs the destructors of the whole world, which proves nothing and may panic after a panic.
     std::mem::forget(rt);
     watchdog::stop();

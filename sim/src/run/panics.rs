@@ -11,7 +11,7 @@ struct Panic {
     stack: String,
 }
 
-/// The first panic of this process: what follows is mostly its consequence.
+/// The first panic of a world of this process: what follows is mostly its consequence.
 static FIRST: Mutex<Option<Panic>> = Mutex::new(None);
 
 /// Frames of a stack that a report shows.
@@ -19,9 +19,13 @@ const FRAMES_MAX: usize = 16;
 /// Characters of a frame's name that a report shows.
 const NAME_MAX: usize = 120;
 
-/// Keeps the first panic instead of printing it.
+/// Keeps the first panic of a world instead of printing it.
 pub fn record() {
-    std::panic::set_hook(Box::new(|info| {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !std::thread::current().name().is_some_and(|name| name.starts_with(super::THREAD)) {
+            return before(info);
+        }
         let message = match (info.payload().downcast_ref::<&str>(), info.payload().downcast_ref::<String>()) {
             (Some(message), _) => (*message).to_owned(),
             (_, Some(message)) => message.clone(),

@@ -199,7 +199,8 @@ struct Progress {
     began: Instant,
     total: Option<u64>,
     terminal: bool,
-    shown: Option<Instant>,
+    shown: Instant,
+    line_open: bool,
 }
 
 impl Progress {
@@ -208,15 +209,17 @@ impl Progress {
 
     fn new(seeds: &Range<u64>, endless: bool) -> Self {
         let total = (!endless).then(|| seeds.end - seeds.start);
-        Self { began: Instant::now(), total, terminal: io::stderr().is_terminal(), shown: None }
+        let now = Instant::now();
+        Self { began: now, total, terminal: io::stderr().is_terminal(), shown: now, line_open: false }
     }
 
     fn show(&mut self, done: &[Report]) {
         let every = if self.terminal { Self::EVERY } else { Self::EVERY_IN_LOGS };
-        if self.shown.is_some_and(|at| at.elapsed() < every) {
+        if self.shown.elapsed() < every {
             return;
         }
-        self.shown = Some(Instant::now());
+        self.shown = Instant::now();
+        self.line_open = self.terminal;
         let failed = done.iter().filter(|report| report.verdict != Verdict::Pass).count();
         let elapsed = self.began.elapsed().as_secs_f64();
         let of = self.total.map_or(String::new(), |total| format!(" of {total}"));
@@ -228,8 +231,8 @@ impl Progress {
         }
     }
 
-    fn clear(&self) {
-        if self.terminal && self.shown.is_some() {
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.line_open) {
             eprint!("\r\x1b[K");
         }
     }

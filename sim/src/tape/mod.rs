@@ -120,9 +120,4 @@ impl Tape {
         self.faults.clear();
         self
     }
-
-    /// The flush mode that topics have by default.
-    pub fn flush_async(&self) -> bool {
-        self.world.brokers.iter().any(|broker| broker.config.get("flush.mode").is_some_and(|mode| mode == "async"))
-    }
 }

@@ -56,7 +56,6 @@ struct State {
 /// A host with its broker. Clones are the same.
 #[derive(Clone)]
 pub struct BrokerHost {
-    pub index: usize,
     pub id: NodeId,
     /// The node's number in the control surfaces of `norn_env::sim`.
     pub key: u64,
@@ -101,7 +100,7 @@ impl BrokerHost {
         let disks = DiskCtl::current();
         disks.set_latency(key, spec.disk.latency(1));
         disks.set_cold_reads(key, spec.disk.cold_reads);
-        Ok(Self { index, id: built.id(), key, spec, state, changed })
+        Ok(Self { id: built.id(), key, spec, state, changed })
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {

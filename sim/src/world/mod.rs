@@ -13,7 +13,8 @@ use norn_env::sim::{self, world};
 use norn_env::{clock, task, wait_report};
 use tokio::sync::watch;
 
-pub use broker::{BrokerHost, ConfigRefused, Exit};
+use broker::Exit;
+pub use broker::{BrokerHost, ConfigRefused};
 pub use clients::Clients;
 pub use phase::Phase;
 pub use shape::WorldShape;
@@ -34,7 +35,6 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     pub harm: Harm,
     pub stats: Stats,
-    pub exits: Vec<Exit>,
     /// Who waited for what, when something was found.
     pub waits: Vec<String>,
 }
@@ -42,6 +42,7 @@ pub struct Outcome {
 /// Runs the world of `tape` on the main node of the current simulation, up to `until` if that is given.
 pub async fn execute(tape: Tape, until: Option<Duration>) -> Result<Outcome, ConfigRefused> {
     let history = History::new();
+    let began = world().elapsed();
     let mut brokers = vec![];
     for (index, spec) in tape.world.brokers.iter().enumerate() {
         brokers.push(BrokerHost::build(index, spec.clone())?);
@@ -51,7 +52,7 @@ pub async fn execute(tape: Tape, until: Option<Duration>) -> Result<Outcome, Con
     for broker in brokers.iter() {
         managers.spawn(format!("manager of {}", sim::node::name(broker.key)), broker.clone().manage());
     }
-    let lived = live(&tape, brokers.clone(), history.clone());
+    let lived = live(&tape, brokers.clone(), history.clone(), began);
     let outcome = match until {
         None => lived.await,
         Some(until) => {
@@ -64,7 +65,8 @@ pub async fn execute(tape: Tape, until: Option<Duration>) -> Result<Outcome, Con
     Ok(outcome)
 }
 
-async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History) -> Outcome {
+/// `began` is the virtual time at which the history began.
+async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, began: Duration) -> Outcome {
     let phases = &tape.world.phases;
     let ms = Duration::from_millis;
     let bootstrap: Vec<SocketAddr> =
@@ -108,7 +110,7 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History) -> O
     enter(Phase::Done);
 
     let harm = director.harm();
-    let violations = history.verdict(&context(&brokers, &harm));
+    let violations = history.verdict(&context(&brokers, &harm, began));
     let violations: Vec<Finding> =
         violations.into_iter().map(|violation| Finding::new(violation.checker, violation.detail)).collect();
     if !violations.is_empty() && waits.is_empty() {
@@ -117,9 +119,9 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History) -> O
     // What was lost or doubled says more than what did not end because of it.
     findings = violations.into_iter().chain(findings).chain(harm.findings.clone()).collect();
     findings.extend(last_stop(&brokers).await);
-    let exits: Vec<Exit> = brokers.iter().flat_map(BrokerHost::exits).collect();
-    findings.extend(exits.iter().filter(|exit| !exit.explained).map(unexplained));
-    Outcome { findings, harm, stats: history.stats(), exits, waits }
+    let exits = brokers.iter().flat_map(BrokerHost::exits);
+    findings.extend(exits.filter(|exit| !exit.explained).map(|exit| unexplained(&exit)));
+    Outcome { findings, harm, stats: history.stats(), waits }
 }
 
 /// Stops the brokers as an operator does: each must come to a clean end.
@@ -142,11 +144,11 @@ fn unexplained(exit: &Exit) -> Finding {
     Finding::new("no-error-log-unexplained", format!("the broker ended on its own: {error} (broker {broker}, at {at:?})"))
 }
 
-fn context(brokers: &[BrokerHost], harm: &Harm) -> CheckContext {
-    let losing = |kind: &str| ["power-loss", "disk-error", "disk-full"].contains(&kind);
+fn context(brokers: &[BrokerHost], harm: &Harm, began: Duration) -> CheckContext {
+    let since = |at: Duration| at.saturating_sub(began);
     CheckContext {
-        losses: harm.applied.iter().filter(|applied| losing(applied.fault.kind())).map(|applied| applied.at).collect(),
-        flips: harm.corrupted.iter().map(|flip| Flip { path: flip.path.clone(), at: flip.at }).collect(),
+        losses: harm.losses.iter().copied().map(since).collect(),
+        flips: harm.corrupted.iter().map(|flip| Flip { path: flip.path.clone(), at: since(flip.at) }).collect(),
         single_broker: brokers.len() == 1,
     }
 }
