@@ -51,7 +51,7 @@ tools: ## install the clients that the black-box tests drive (Python, Java, kcat
 	@tests/tools.sh
 
 blackbox: build tools ## real clients against real processes
-	$(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/blackbox
+	$(VENV)/bin/python -m pytest -q -p no:cacheprovider tests
 
 sweep-short: build-sim ## 100 fixed seeds and 100 derived from the commit
 	@tests/sweep-short.sh

@@ -9,9 +9,11 @@ import subprocess
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-NORN = ROOT / "target/release/norn"
+NORN = pathlib.Path(os.environ.get("NORN_TEST_BINARY", ROOT / "target/release/norn"))
 KCAT = "kcat"
 JAVA_JAR = ROOT / "tests/java/target/norn-java-tests.jar"
+# The sizes that the issue states, which take longer than `make test` should.
+FULL = os.environ.get("NORN_TEST_FULL") == "1"
 
 
 def free_port():
