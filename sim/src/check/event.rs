@@ -93,8 +93,8 @@ pub enum Event {
     Acked { tp: Tp, first: Content, count: u32, base: Option<i64>, span: Span },
     /// The oldest unacknowledged batch of an idempotent producer was refused for its sequence.
     SequenceRefused { tp: Tp, first: Content, error: String, at: Duration },
-    /// Records came for a reader that stood at `position`: (offset, leader epoch, content).
-    Read { reader: Reader, tp: Tp, position: i64, records: Vec<(i64, i32, Content)>, span: Span },
+    /// Records came for a reader that stood at `position`: (offset, leader epoch, content); `hw` came with them.
+    Read { reader: Reader, tp: Tp, position: i64, hw: i64, records: Vec<(i64, i32, Content)>, span: Span },
     /// The final reading of a partition went from `start` to `end`.
     ReadBack { tp: Tp, start: i64, end: i64, at: Duration },
     /// The topic does not exist any more at the final reading.

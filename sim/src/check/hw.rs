@@ -1,5 +1,6 @@
 //! `hw-monotonic`: a partition's high watermark never goes down for a client, nor, where there is one broker, between two
-//! clients of which the second asked after the first had its answer; nor is it below what was acknowledged by then.
+//! clients of which the second asked after the first had its answer; nor is it below what was acknowledged by then. No
+//! record comes from above it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +26,13 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                     found.push(format!("{tp}: client {client} saw a log start above the high watermark {hw}"));
                 }
                 sights.entry(tp).or_default().push(Sight { client: Some(*client), hw: *hw, span: *span });
+            }
+            Event::Read { reader, tp, hw, records, span, .. } => {
+                if let Some((above, ..)) = records.last().filter(|(offset, ..)| offset >= hw) {
+                    let at = span.done.as_secs_f64();
+                    let who = reader.client;
+                    found.push(format!("{tp}: client {who} got offset {above} with high watermark {hw} at {at:.3} s"));
+                }
             }
             Event::Acked { tp, count, base: Some(base), span, .. } => {
                 let hw = base + i64::from(*count);
@@ -90,6 +98,13 @@ mod tests {
     fn a_high_watermark_that_falls_is_found() {
         assert_eq!(verdict(true, vec![bounds(1, 5, 1, 2), bounds(1, 5, 3, 4), bounds(2, 9, 5, 6)], &ctx()), 0);
         assert_eq!(verdict(true, vec![bounds(1, 5, 1, 2), bounds(1, 4, 3, 4)], &ctx()), 1);
+    }
+
+    #[test]
+    fn what_is_above_it_is_not_served() {
+        let at = |base| vec![read(2, base, &[0, 1])];
+        assert_eq!(verdict(true, at(98), &ctx()), 0);
+        assert_eq!(verdict(true, at(99), &ctx()), 1);
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn readers(log: &Log<'_>) -> Vec<String> {
     let mut found = vec![];
     let mut last: BTreeMap<(Reader, &Tp), i64> = BTreeMap::new();
     for event in log.events {
-        let Event::Read { reader, tp, position, records, span } = event else { continue };
+        let Event::Read { reader, tp, position, records, span, .. } = event else { continue };
         let mut next = *position;
         let who = format!("reader {}/{}", reader.client, reader.pass);
         let at = span.done.as_secs_f64();

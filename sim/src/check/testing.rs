@@ -45,7 +45,7 @@ pub fn read(client: u32, base: i64, counters: &[u64]) -> Event {
 
 pub fn read_at(client: u32, position: i64, base: i64, counters: &[u64]) -> Event {
     let reader = Reader { client, pass: 0 };
-    Event::Read { reader, tp: tp(), position, records: records(base, counters), span: span(3, 4) }
+    Event::Read { reader, tp: tp(), position, hw: 100, records: records(base, counters), span: span(3, 4) }
 }
 
 pub fn final_read(base: i64, counters: &[u64]) -> Event {

@@ -1,0 +1,190 @@
+//! Records that say what they are: each value holds its content's name, some padding and a checksum, so that whoever
+//! reads it knows which record of the world it is, or that it is none.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use norn_protocol::batch::{
+    build_batch, decode_records, verify_crc, BatchError, BatchIter, BatchOptions, Header, Record,
+};
+use norn_protocol::compression::Compression;
+use norn_protocol::{ProducerEpoch, ProducerId, Sequence, StrBytes};
+
+use crate::check::Content;
+
+const MARK: u32 = 0x4e4f_524e;
+/// Mark, client, stream, counter and checksum.
+const FIXED: usize = 4 + 4 + 4 + 8 + 8;
+
+/// A batch to be built.
+#[derive(Clone, Debug)]
+pub struct BatchSpec {
+    pub first: Content,
+    pub count: u32,
+    /// Padding of each value, in bytes.
+    pub padding: usize,
+    pub compression: Compression,
+    /// Producer id, epoch and base sequence of an idempotent producer.
+    pub producer: Option<Sequenced>,
+    /// Unix ms.
+    pub timestamp: i64,
+    pub headers: bool,
+}
+
+/// An idempotent producer's place in its sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequenced {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub base: Sequence,
+}
+
+/// Writes the batch.
+pub fn encode_batch(spec: &BatchSpec) -> Bytes {
+    let records: Vec<Record> = (0..spec.count).map(|i| record(spec, u64::from(i))).collect();
+    let plain = BatchOptions { compression: spec.compression, ..BatchOptions::default() };
+    let options = match spec.producer {
+        None => plain,
+        Some(Sequenced { id, epoch, base }) => {
+            BatchOptions { producer_id: id, producer_epoch: epoch, base_sequence: base, ..plain }
+        }
+    };
+    build_batch(&records, options).expect("a small batch can be built")
+}
+
+fn record(spec: &BatchSpec, i: u64) -> Record {
+    let content = Content { counter: spec.first.counter + i, ..spec.first };
+    let headers = match spec.headers {
+        // Kafka allows two of one name, and one without a value.
+        true => vec![
+            Header { key: StrBytes::from_static_str("h"), value: Some(Bytes::from_static(b"1")) },
+            Header { key: StrBytes::from_static_str("h"), value: None },
+        ],
+        false => vec![],
+    };
+    Record {
+        timestamp: spec.timestamp + i as i64,
+        key: (content.counter % 3 != 0).then(|| Bytes::from(content.counter.to_string())),
+        value: Some(value(content, spec.padding)),
+        headers,
+        ..Record::default()
+    }
+}
+
+fn value(content: Content, padding: usize) -> Bytes {
+    let mut value = BytesMut::with_capacity(FIXED + padding);
+    value.put_u32(MARK);
+    value.put_u32(content.client);
+    value.put_u32(content.stream);
+    value.put_u64(content.counter);
+    let mut noise = content.counter ^ u64::from(content.client) << 32;
+    for _ in 0..padding {
+        // Repeats enough to be compressed, differs enough to be told apart.
+        noise = noise.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        value.put_u8((noise >> 60) as u8);
+    }
+    value.put_u64(checksum(&value));
+    value.freeze()
+}
+
+/// FNV-1a.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
+}
+
+fn content(value: Option<&Bytes>) -> Result<Content, String> {
+    let value = value.ok_or("no value")?;
+    let (body, sum) = value.split_last_chunk::<8>().ok_or("a value too short")?;
+    if body.len() < FIXED - 8 || checksum(body) != u64::from_be_bytes(*sum) {
+        return Err(format!("a value of {} bytes with a wrong checksum", value.len()));
+    }
+    let mut body = body;
+    match body.get_u32() {
+        MARK => Ok(Content { client: body.get_u32(), stream: body.get_u32(), counter: body.get_u64() }),
+        mark => Err(format!("a value marked {mark:x}")),
+    }
+}
+
+/// What fetched bytes hold for a reader at some position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// From the position on: offset, leader epoch, content.
+    pub records: Vec<(i64, i32, Content)>,
+    /// Bytes that are no records of ours, and where.
+    pub bad: Option<(i64, String)>,
+}
+
+/// Reads batches up to one that was cut off at the end, leaving out records before `position`.
+pub fn decode_batches(bytes: &[u8], position: i64) -> Decoded {
+    let mut decoded = Decoded::default();
+    for item in BatchIter::new(bytes) {
+        let (header, batch) = match item {
+            Ok(item) => item,
+            Err(BatchError::Truncated { .. }) => break,
+            Err(error) => {
+                let at = decoded.records.last().map_or(position, |(offset, ..)| offset + 1);
+                decoded.bad = Some((at, error.to_string()));
+                break;
+            }
+        };
+        let base = header.base_offset.0;
+        let records = verify_crc(batch).map_err(|error| error.to_string());
+        let records = records.and_then(|()| decode_records(batch).map_err(|error| error.to_string()));
+        let records = match records {
+            Ok(records) => records,
+            Err(error) => {
+                decoded.bad = Some((base, error));
+                break;
+            }
+        };
+        for record in records {
+            let offset = record.offset.0;
+            if offset < position {
+                continue;
+            }
+            match content(record.value.as_ref()) {
+                Ok(content) => decoded.records.push((offset, header.leader_epoch.0, content)),
+                Err(error) => {
+                    decoded.bad = Some((offset, error));
+                    return decoded;
+                }
+            }
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(compression: Compression) -> BatchSpec {
+        let first = Content { client: 3, stream: 1, counter: 7 };
+        BatchSpec { first, count: 4, padding: 50, compression, producer: None, timestamp: 1_000, headers: true }
+    }
+
+    #[test]
+    fn a_batch_is_read_as_it_was_written() {
+        for compression in Compression::ALL {
+            let decoded = decode_batches(&encode_batch(&spec(compression)), 1);
+            let contents: Vec<_> = decoded.records.iter().map(|(o, _, c)| (*o, c.counter)).collect();
+            assert_eq!(contents, [(1, 8), (2, 9), (3, 10)]);
+            assert_eq!(decoded.bad, None);
+        }
+    }
+
+    #[test]
+    fn a_cut_batch_is_left_and_a_flipped_one_told() {
+        let batch = encode_batch(&spec(Compression::None));
+        assert_eq!(decode_batches(&batch[..batch.len() - 1], 0), Decoded::default());
+        let mut flipped = batch.to_vec();
+        flipped[100] ^= 1;
+        assert!(decode_batches(&flipped, 0).bad.is_some());
+    }
+
+    #[test]
+    fn a_value_of_another_is_told() {
+        assert!(content(Some(&Bytes::from_static(b"hello, world, this is not one of ours"))).is_err());
+        let whole = value(spec(Compression::None).first, 9);
+        assert_eq!(content(Some(&whole)), Ok(spec(Compression::None).first));
+        assert!(content(Some(&whole.slice(1..))).is_err());
+    }
+}

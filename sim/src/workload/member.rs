@@ -1,0 +1,186 @@
+//! A member of a group: joins, reads what falls to it from where the group was, commits as it goes, beats its heart, joins
+//! again when the group is rebalanced or forgot it. Once the faults have stopped it must be in the group, and its commit
+//! must be accepted, before it leaves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use norn_env::clock::{self, Duration};
+
+use super::actor::Actor;
+use super::commits::{fetch_committed, send_commit};
+use super::errors::{FENCED_INSTANCE_ID, ILLEGAL_GENERATION, REBALANCE_IN_PROGRESS, UNKNOWN_MEMBER_ID};
+use super::membership::{partitions_of, Membership, Refusal};
+use super::plan::Role;
+use super::reading::Reading;
+use crate::check::Tp;
+use crate::client::{Appetite, CallError, Connection};
+
+/// What a member owns in one generation, and where the group was there.
+struct Share {
+    reading: Reading,
+    committed: BTreeMap<Tp, i64>,
+}
+
+/// How a generation ended for a member.
+enum Turn {
+    /// Join again.
+    Rejoin,
+    /// The group does not know us any more.
+    Forgotten,
+    /// All that was to be done after the faults is done.
+    Done,
+}
+
+/// Takes part until the faults have stopped, and then once more.
+pub async fn run(actor: &mut Actor) {
+    let Role::Member { group, topic, is_static, session_ms, .. } = actor.me.role.clone() else { return };
+    let plan = actor.plan.topics[topic].clone();
+    let topic: Arc<str> = plan.name.as_str().into();
+    let instance = is_static.then(|| format!("instance-{}", actor.cluster.client()));
+    let group: Arc<str> = format!("{group}-{topic}").into();
+    let mut membership =
+        Membership { group, instance, session_ms, member: String::new(), generation: -1 };
+    let mut settle = None;
+    loop {
+        if !actor.works() && settle.is_none() {
+            settle = Some(actor.begin(format!("be a member of {} and commit", membership.group)));
+        }
+        let connection = actor.cluster.coordinator(&membership.group).await;
+        match membership.join(actor, &connection, &topic, plan.partitions).await {
+            Ok(mine) => {
+                let partitions = partitions_of(&topic, &mine);
+                match generation(actor, &connection, &mut membership, &partitions).await {
+                    Ok(Turn::Done) => return,
+                    Ok(Turn::Rejoin) => {}
+                    Ok(Turn::Forgotten) => membership.reset(),
+                    Err(_) => actor.cluster.pause().await,
+                }
+            }
+            Err(Refusal::Error(UNKNOWN_MEMBER_ID | FENCED_INSTANCE_ID)) => membership.reset(),
+            Err(Refusal::Error(REBALANCE_IN_PROGRESS | ILLEGAL_GENERATION)) => {}
+            Err(Refusal::Error(_)) => actor.cluster.pause().await,
+            // The answer may have named us: who joins under no id once more is another member, which the group waits for
+            // until its session ends.
+            Err(Refusal::Call(_)) => actor.cluster.pause().await,
+        }
+    }
+}
+
+/// Reads, commits and beats for as long as the generation lasts.
+async fn generation(
+    actor: &mut Actor,
+    connection: &Connection,
+    membership: &mut Membership,
+    partitions: &[Tp],
+) -> Result<Turn, CallError> {
+    let Role::Member { leaves, session_ms, .. } = actor.me.role else { return Ok(Turn::Done) };
+    let mut share = Share { reading: Reading::new(actor.cluster.dice().chance(0.5)), committed: BTreeMap::new() };
+    if !partitions.is_empty() {
+        let Some(committed) = fetch_committed(actor, connection, &membership.group, partitions).await? else {
+            actor.cluster.pause().await;
+            return Ok(Turn::Rejoin);
+        };
+        for tp in partitions {
+            let at = committed.get(tp).copied().unwrap_or(-1);
+            share.reading.seek(actor, tp, at.max(0));
+        }
+        share.committed = committed;
+    }
+    actor.cluster.worked();
+    let beat_every = Duration::from_millis(session_ms as u64 / 4);
+    let mut next_beat = clock::now() + beat_every;
+    loop {
+        let last = !actor.works();
+        if last || actor.cluster.dice().chance(0.3) {
+            if let Some(turn) = commit(actor, connection, membership, &mut share, last).await? {
+                return Ok(turn);
+            }
+        }
+        if last || clock::now() >= next_beat {
+            next_beat = clock::now() + beat_every;
+            match membership.heartbeat(actor, connection).await? {
+                0 => {}
+                REBALANCE_IN_PROGRESS => {
+                    let turn = commit(actor, connection, membership, &mut share, false).await?;
+                    return Ok(turn.unwrap_or(Turn::Rejoin));
+                }
+                error => return Ok(turn_after(error)),
+            }
+        }
+        if last {
+            // Whoever is left shares what we had.
+            membership.leave(actor, connection).await?;
+            return Ok(Turn::Done);
+        }
+        if leaves && actor.cluster.dice().chance(0.005) {
+            membership.leave(actor, connection).await?;
+            let pause = Duration::from_millis(actor.cluster.dice().range(0..5_000));
+            actor.rest(pause).await;
+            return Ok(Turn::Rejoin);
+        }
+        read(actor, connection, partitions, &mut share).await?;
+        actor.think().await;
+    }
+}
+
+/// One fetch from what falls to this member; a pause if nothing does.
+async fn read(
+    actor: &mut Actor,
+    coordinator: &Connection,
+    partitions: &[Tp],
+    share: &mut Share,
+) -> Result<(), CallError> {
+    let Some(first) = partitions.first() else {
+        actor.rest(Duration::from_millis(200)).await;
+        return Ok(());
+    };
+    if actor.cluster.topic(&first.topic).is_none() {
+        // The next round asks again.
+        actor.cluster.refresh(&first.topic, false).await?;
+    }
+    let appetite = Appetite { max_wait_ms: 200, min_bytes: 1, max_bytes: 100_000, partition_max_bytes: 20_000 };
+    // One broker is leader and coordinator; with several this connection would be the leader's own.
+    if share.reading.poll(actor, coordinator, appetite).await?.stale {
+        share.reading.reconnected();
+        actor.cluster.forget(&first.topic);
+        actor.cluster.pause().await;
+    }
+    Ok(())
+}
+
+/// Commits where the reading is, if that is further than the group was; the last commit is made in any case.
+async fn commit(
+    actor: &mut Actor,
+    connection: &Connection,
+    membership: &Membership,
+    share: &mut Share,
+    last: bool,
+) -> Result<Option<Turn>, CallError> {
+    let mut offsets = vec![];
+    for place in share.reading.places.values() {
+        let committed = share.committed.get(&place.tp).copied().unwrap_or(-1);
+        if place.position > committed || last && place.position == committed {
+            offsets.push((place.tp.clone(), place.position));
+        }
+    }
+    if offsets.is_empty() {
+        return Ok(None);
+    }
+    let commit = send_commit(actor, connection, &membership.committer(), &offsets).await?;
+    match commit.settle(actor).await? {
+        0 => {
+            share.committed.extend(offsets);
+            Ok(None)
+        }
+        error => Ok(Some(turn_after(error))),
+    }
+}
+
+/// What to do after an error of the coordinator.
+fn turn_after(error: i16) -> Turn {
+    match error {
+        UNKNOWN_MEMBER_ID | FENCED_INSTANCE_ID => Turn::Forgotten,
+        _ => Turn::Rejoin,
+    }
+}
