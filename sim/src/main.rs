@@ -32,8 +32,6 @@ mod tape;
 mod workload;
 #[cfg(madsim)]
 mod world;
-#[cfg(madsim)]
-mod stub;
 
 #[cfg(madsim)]
 fn main() -> std::process::ExitCode {

@@ -79,6 +79,6 @@ impl History {
 
     /// The figures that a sweep sums up.
     pub fn stats(&self) -> Stats {
-        self.with(|events| Stats::of(events))
+        self.with(Stats::of)
     }
 }

@@ -7,7 +7,7 @@ use norn_env::sim::net::NetConfig;
 use norn_env::sim::Stream;
 
 use super::{config, schedule, BrokerNode, DiskSpeed, Phases, Tape, World};
-use crate::stub::Plan;
+use crate::workload::Plan;
 use crate::world::WorldShape;
 
 impl Tape {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use config::broker_ip;
 
 use crate::faults::Fault;
-use crate::stub::Plan;
+use crate::workload::Plan;
 
 /// What a run executes.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ use crate::check::{CheckContext, Flip, History, Stats};
 use crate::faults::director::{Director, Harm};
 use crate::report::Finding;
 use crate::tape::{broker_ip, Tape};
-use crate::stub as workload;
+use crate::workload;
 
 /// After the verdict the broker must stop cleanly within this.
 const LAST_STOP_MAX: Duration = Duration::from_secs(60);
@@ -100,7 +100,7 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, bega
     }
     enter(Phase::ReadBack);
     let bound = clock::now() + ms(phases.read_back_ms_max);
-    let mut read_back = task::spawn("read-back", workload::read_back(history.clone(), bootstrap));
+    let mut read_back = task::spawn("read-back", workload::read_back(tape.clients.clone(), history.clone(), bootstrap));
     if clock::timeout_at(bound, &mut read_back).await.is_err() {
         waits.extend(wait_lines());
         let detail = format!("the read-back did not end within {} s", phases.read_back_ms_max / 1000);
