@@ -151,3 +151,6 @@ fn aslr() -> bool {
     let persona = unsafe { libc::personality(ASK) };
     persona & libc::ADDR_NO_RANDOMIZE == 0
 }
+
+#[cfg(test)]
+mod tests;
