@@ -224,7 +224,7 @@ pub(crate) struct RequestTimer {
 impl RequestTimer {
     pub fn done(self) {
         if let Some(seconds) = self.seconds {
-            seconds.observe(self.started.elapsed().as_secs_f64());
+            seconds.observe((clock::now() - self.started).as_secs_f64());
         }
     }
 }

@@ -63,7 +63,7 @@ struct Open {
 
 /// What went on beside the manager.
 enum Done {
-    Opened(LogId, usize, Result<Opened, LogError>),
+    Opened(LogId, usize, Box<Result<Opened, LogError>>),
     Removed(LogId, Result<(), LogError>),
 }
 
@@ -201,7 +201,7 @@ impl Manager {
         let dir = self.setup.dirs[at].clone();
         self.work.push(
             async move {
-                let opened = open::open(dir, log.clone(), &config).await;
+                let opened = Box::new(open::open(dir, log.clone(), &config).await);
                 Done::Opened(log, at, opened)
             }
             .boxed(),
@@ -222,7 +222,7 @@ impl Manager {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Opened(log, dir, opened) => self.opened(log, dir, opened),
+            Done::Opened(log, dir, opened) => self.opened(log, dir, *opened),
             Done::Removed(log, removed) => {
                 self.in_use.remove(&log.dir_name());
                 if let Err(cause) = removed {

@@ -74,6 +74,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "some instant to count from")]
     fn a_timer_set_again_is_due_once_at_its_last_time() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);

@@ -26,6 +26,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(config: GroupConfig) -> World {
+        #[allow(clippy::disallowed_methods, reason = "some instant to count from")]
         let start = Instant::now();
         let coordinator = Loader::new(config.clone()).finish_loading(start, Millis(WALL_START_MS));
         World {
