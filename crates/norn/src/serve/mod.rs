@@ -1,9 +1,13 @@
 //! `norn serve`: from the command line to a broker that runs, and back to an exit status.
 
+// The process's edge: its files, its HTTP port, its host's names. The broker beneath goes through `norn-env`.
+#![allow(clippy::disallowed_methods, reason = "no simulation has this edge")]
+
 mod host;
 mod http;
 mod logging;
 mod node;
+mod panics;
 mod signals;
 
 use std::path::Path;
@@ -35,6 +39,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::from(CONFIG_REFUSED);
     }
+    panics::abort();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
