@@ -109,12 +109,15 @@ async fn read_all(
         let timer = ctx.metrics.request_started(frame.get(..2));
         let permit = ctx.request_memory.take(frame.len()).await;
         let reply = api::dispatch(frame, &mut session, ctx).await;
-        let last = matches!(reply, Reply::Close(_));
+        let last = match &reply {
+            Reply::Close(why) => Some(why.clone()),
+            _ => None,
+        };
         if queue.send(Queued { reply, timer, _permit: permit }).await.is_err() {
             return ReadEnd::SenderGone;
         }
-        if last {
-            return ReadEnd::Malformed("the request could not be answered".into());
+        if let Some(why) = last {
+            return ReadEnd::Malformed(why);
         }
     }
 }
