@@ -1,5 +1,6 @@
 """A real `norn serve` process for one test: started on free ports, stopped or killed by pid, restarted on its data."""
 
+import atexit
 import os
 import pathlib
 import re
@@ -44,15 +45,21 @@ class Broker:
     def bootstrap(self):
         return f"127.0.0.1:{self.port}"
 
-    def start(self, timeout=30):
+    def launch(self):
+        """Starts the process and does not wait until it answers."""
         self.starts += 1
         self.log_path = self.directory / f"broker-{self.starts}.log"
         args = [str(NORN), "serve"]
         for key, value in self.settings.items():
             args += ["--set", f"{key}={value}"]
-        began = time.monotonic()
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(args, stdout=log, stderr=log, env={**os.environ, **self.env})
+        atexit.register(self.process.kill)  # of a test that failed half-way
+        return self.process
+
+    def start(self, timeout=30):
+        began = time.monotonic()
+        self.launch()
         while time.monotonic() - began < timeout:
             if self.process.poll() is not None:
                 raise AssertionError(f"the broker ended at start with {self.process.returncode}:\n{self.log()}")
