@@ -21,7 +21,7 @@ use norn_log::{
 };
 use norn_protocol::types::NodeId;
 use norn_quorum::{Quorum, QuorumConfig, QuorumError, QuorumExit};
-use tokio::sync::watch;
+use tokio::sync::{watch, Semaphore};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ use crate::{
     metrics::Metrics,
     partition::{Manager, ManagerSetup, PartitionTable},
     producer_ids::ProducerIds,
-    server::Server,
+    server::{ConnectionLimits, Server},
 };
 
 /// How long the quorum may take to elect this node, and the registration to be decided.
@@ -163,6 +163,14 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerE
         partitions,
         metrics: metrics.clone(),
         request_memory: RequestMemory::new(request_memory),
+        fetch_session_slots: Arc::new(Semaphore::new(
+            config.network.fetch_session_slots.min(Semaphore::MAX_PERMITS),
+        )),
+        connections: ConnectionLimits::new(
+            config.network.max_connections,
+            config.network.max_connections_per_ip,
+        ),
+        stopping: server_shutdown.clone(),
         layers,
         config: Arc::new(config),
     });

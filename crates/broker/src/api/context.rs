@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use norn_env::task;
+use norn_env::task::{self, Shutdown};
 use norn_protocol::types::NodeId;
 use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     config::Config, controller::Controller, coordinator::Coordinators, layers::BrokerLayers,
-    metrics::Metrics, partition::PartitionTable, producer_ids::ProducerIds,
+    metrics::Metrics, partition::PartitionTable, producer_ids::ProducerIds, server::ConnectionLimits,
 };
 
 pub(crate) struct Context {
@@ -25,6 +25,11 @@ pub(crate) struct Context {
     pub layers: Arc<BrokerLayers>,
     pub metrics: Arc<Metrics>,
     pub request_memory: RequestMemory,
+    /// The fetch sessions that all connections may have together.
+    pub fetch_session_slots: Arc<Semaphore>,
+    pub connections: ConnectionLimits,
+    /// Signaled when clients are no longer served: long polls end.
+    pub stopping: Shutdown,
 }
 
 impl Context {

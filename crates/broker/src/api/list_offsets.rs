@@ -5,7 +5,7 @@ use kafka_protocol::messages::{
     list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
     ListOffsetsRequest, ListOffsetsResponse,
 };
-use norn_core::replica::check_epoch;
+use norn_core::replica::{check_epoch, Bounds};
 use norn_log::{ReadError, TimestampedOffset};
 use norn_protocol::{types::{LeaderEpoch, TopicId}, ErrorCode};
 use tracing::error;
@@ -75,7 +75,10 @@ async fn find(view: &View, wanted: &ListOffsetsPartition) -> Result<Found, Error
     check_epoch(view.epoch, LeaderEpoch(wanted.current_leader_epoch))?;
     let bound = |offset: i64, epoch: i32| Ok(Found { timestamp: -1, offset, epoch });
     match wanted.timestamp {
-        LATEST => bound(view.last_stable.0, view.epoch.0),
+        LATEST => {
+            let bounds = Bounds { start: view.log_start, high_watermark: view.last_stable, end: view.log_end };
+            bound(bounds.latest(view.epoch_start)?.0, view.epoch.0)
+        }
         EARLIEST | EARLIEST_LOCAL => bound(view.log_start.0, view.log.epoch_at(view.log_start).map_or(-1, |e| e.0)),
         LATEST_TIERED => bound(-1, -1),
         MAX_TIMESTAMP => by_timestamp(view, view.log.max_timestamp().await),

@@ -20,6 +20,9 @@ const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the client is not told: nobody is authorized or not, since there are no ACLs.
 const OPERATIONS_UNKNOWN: i32 = i32::MIN;
 
+/// A topic of which only the id is known has no name from this version on, and an empty one before.
+const NULL_NAME_SINCE: i16 = 12;
+
 /// A topic as it was asked for.
 enum Asked {
     Name(String),
@@ -63,7 +66,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let topics = if all {
         image.topics_by_name().map(|topic| found(topic, &image)).collect()
     } else {
-        asked.into_iter().map(|asked| describe(asked, &image, &failed)).collect()
+        asked.into_iter().map(|asked| describe(asked, &image, &failed, call.version)).collect()
     };
     let brokers = image.brokers().filter(|broker| !broker.fenced).map(|broker| {
         let endpoint = if broker.node == ctx.node { &call.endpoint } else { &broker.endpoint };
@@ -83,7 +86,12 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     )
 }
 
-fn describe(asked: Asked, image: &Image, failed: &[(String, ErrorCode)]) -> MetadataResponseTopic {
+fn describe(
+    asked: Asked,
+    image: &Image,
+    failed: &[(String, ErrorCode)],
+    version: i16,
+) -> MetadataResponseTopic {
     let known = match &asked {
         Asked::Name(name) => image.topic_by_name(name),
         Asked::Id(id) => image.topic(*id),
@@ -101,7 +109,11 @@ fn describe(asked: Asked, image: &Image, failed: &[(String, ErrorCode)]) -> Meta
             };
             response.with_name(Some(TopicName(wire(&name)))).with_error_code(error.code())
         }
-        Asked::Id(id) => response.with_name(None).with_topic_id(id.0).with_error_code(ErrorCode::UnknownTopicId.code()),
+        Asked::Id(id) => {
+            let name = (version < NULL_NAME_SINCE).then(TopicName::default);
+            let response = response.with_name(name).with_topic_id(id.0);
+            response.with_error_code(ErrorCode::UnknownTopicId.code())
+        }
     }
 }
 

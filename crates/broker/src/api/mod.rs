@@ -20,6 +20,7 @@ use norn_protocol::{
     request::{RequestError, RequestHead},
     response, ErrorCode,
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use context::{Context, RequestMemory};
 pub(crate) use session::Session;
@@ -79,6 +80,8 @@ pub(crate) struct Call {
     pub endpoint: Endpoint,
     pub received: Instant,
     pub ctx: Arc<Context>,
+    /// Shared with the record batches of the frame.
+    pub memory: Arc<OwnedSemaphorePermit>,
 }
 
 impl Call {
@@ -124,8 +127,22 @@ impl Answer {
     }
 }
 
+/// Whether a frame is a Produce request, by its API key.
+pub(crate) fn is_produce(frame: &[u8]) -> bool {
+    frame.starts_with(&(ApiKey::Produce as i16).to_be_bytes())
+}
+
 /// Parses one frame and hands it over. Returns when the request is with its owners.
-pub(crate) async fn dispatch(frame: Bytes, session: &mut Session, ctx: &Arc<Context>) -> Reply {
+///
+/// `memory` is the frame's share of `queued.max.request.bytes`. It lives as long as the call, and with record batches
+/// until they are appended: not until the reply is sent, so that neither a peer that takes none nor a disk that stalls
+/// in a sync keeps others from being read.
+pub(crate) async fn dispatch(
+    frame: Bytes,
+    memory: OwnedSemaphorePermit,
+    session: &mut Session,
+    ctx: &Arc<Context>,
+) -> Reply {
     let head = match RequestHead::parse(frame) {
         Ok(head) => head,
         Err(error) => return Reply::Close(error.to_string()),
@@ -146,6 +163,7 @@ pub(crate) async fn dispatch(frame: Bytes, session: &mut Session, ctx: &Arc<Cont
         endpoint: session.endpoint().clone(),
         received: clock::now(),
         ctx: ctx.clone(),
+        memory: Arc::new(memory),
     };
     route(call, session).await
 }

@@ -45,7 +45,9 @@ fn end_of(
     }
     check_epoch(view.epoch, known)?;
     if asked == view.epoch {
-        return Ok((asked, view.high_watermark));
+        // The log's end, as in Kafka: after a failover the high watermark may lie below what a consumer has read, which
+        // would take that for a truncation.
+        return Ok((asked, view.log_end));
     }
     Ok(view.log.end_of_epoch(asked))
 }

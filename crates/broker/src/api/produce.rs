@@ -57,17 +57,17 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         }
         topics.push(Topic { topic: topic.topic, partitions });
     }
-    if acks == Ok(Acks::None) {
-        let failed = topics.iter().flat_map(|t| &t.partitions).find_map(|(_, pending)| match pending {
-            Pending::Done(Err(error)) => Some(*error),
-            _ => None,
-        });
-        return match failed {
-            Some(error) => Reply::Close(format!("Produce with acks=0 failed: {error}")),
-            None => Reply::Nothing,
-        };
-    }
     let (answer, ctx) = (call.answer(), call.ctx.clone());
+    if acks == Ok(Acks::None) {
+        return Reply::Unanswered(Box::pin(async move {
+            let response = collect(topics, deadline + GRACE, &ctx).await;
+            let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+            match partitions.map(|partition| partition.error_code).find(|error| *error != 0) {
+                Some(error) => Err(format!("Produce with acks=0 failed with error {error}")),
+                None => Ok(()),
+            }
+        }));
+    }
     Reply::Waiting(Box::pin(async move { answer.respond(&collect(topics, deadline + GRACE, &ctx).await) }))
 }
 
@@ -100,9 +100,12 @@ async fn hand_over(
     if partition.is_internal() {
         return Pending::Done(Err(ErrorCode::InvalidTopicException));
     }
-    call.ctx.metrics.produced(batch.header.record_count.max(0) as u64, batch.bytes.len() as u64);
+    if batch.header.is_transactional() {
+        return Pending::Done(Err(ErrorCode::InvalidTxnState));
+    }
     let (reply, answered) = oneshot::channel();
-    let produce = Produce { batch, acks, deadline, origin: Origin::Client, reply };
+    let origin = Origin::Client { _memory: call.memory.clone() };
+    let produce = Produce { batch, acks, deadline, origin, reply };
     match partition.produce(produce, deadline).await {
         Ok(()) => Pending::Waiting(answered),
         Err(error) => Pending::Done(Err(error)),

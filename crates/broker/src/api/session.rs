@@ -2,27 +2,30 @@
 //! with the connection.
 
 use std::{
-    collections::BTreeMap,
+    collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use norn_core::metadata::Endpoint;
+use tokio::sync::Semaphore;
 
 use super::fetch::subscription::{FetchSession, Subscriptions};
 
 pub(crate) struct Session {
     peer: SocketAddr,
     endpoint: Endpoint,
-    fetch: BTreeMap<i32, Arc<Mutex<FetchSession>>>,
+    fetch: Arc<Mutex<FetchSessions>>,
 }
 
 /// Fetch sessions of one connection. A client keeps one for each broker; more only come from abandoned ones.
 const FETCH_SESSIONS_MAX: usize = 8;
 
 impl Session {
-    pub fn new(peer: SocketAddr, endpoint: Endpoint) -> Self {
-        Session { peer, endpoint, fetch: BTreeMap::new() }
+    /// `slots`: the fetch sessions that all connections may have together.
+    pub fn new(peer: SocketAddr, endpoint: Endpoint, slots: Arc<Semaphore>) -> Self {
+        let fetch = Arc::new(Mutex::new(FetchSessions { open: VecDeque::new(), slots }));
+        Session { peer, endpoint, fetch }
     }
 
     pub fn peer(&self) -> SocketAddr {
@@ -34,27 +37,50 @@ impl Session {
         &self.endpoint
     }
 
-    pub fn fetch_session(&self, id: i32) -> Option<Arc<Mutex<FetchSession>>> {
-        self.fetch.get(&id).cloned()
+    /// Shared with the replies of this connection's Fetches, which are made one after another.
+    pub fn fetch_sessions(&self) -> Arc<Mutex<FetchSessions>> {
+        self.fetch.clone()
+    }
+}
+
+/// The fetch sessions of one connection, oldest first.
+#[derive(Debug)]
+pub(crate) struct FetchSessions {
+    open: VecDeque<(i32, Arc<Mutex<FetchSession>>)>,
+    slots: Arc<Semaphore>,
+}
+
+impl FetchSessions {
+    pub fn get(&self, id: i32) -> Option<Arc<Mutex<FetchSession>>> {
+        self.open.iter().find(|(open, _)| *open == id).map(|(_, session)| session.clone())
     }
 
-    pub fn close_fetch_session(&mut self, id: i32) {
-        self.fetch.remove(&id);
+    pub fn close(&mut self, id: i32) {
+        self.open.retain(|(open, _)| *open != id);
     }
 
-    /// Opens a session for these subscriptions; the oldest makes room.
-    pub fn open_fetch_session(&mut self, subscriptions: Subscriptions) -> Arc<Mutex<FetchSession>> {
-        while self.fetch.len() >= FETCH_SESSIONS_MAX {
-            self.fetch.pop_first();
+    /// Opens a session for these subscriptions and makes room for it among this connection's own. Without a free slot
+    /// (`max.incremental.fetch.session.cache.slots`) it has id 0 and is forgotten with its one answer, as in Kafka.
+    pub fn open(&mut self, subscriptions: Subscriptions, by_id: bool) -> Arc<Mutex<FetchSession>> {
+        while self.open.len() >= FETCH_SESSIONS_MAX {
+            self.open.pop_front();
         }
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+            return Arc::new(Mutex::new(FetchSession::once(subscriptions)));
+        };
         let id = loop {
             let id = 1 + norn_env::rand::below(i32::MAX as u64 - 1) as i32;
-            if !self.fetch.contains_key(&id) {
+            if self.get(id).is_none() {
                 break id;
             }
         };
-        let session = Arc::new(Mutex::new(FetchSession::new(id, subscriptions)));
-        self.fetch.insert(id, session.clone());
+        let session = Arc::new(Mutex::new(FetchSession::new(id, by_id, subscriptions, slot)));
+        self.open.push_back((id, session.clone()));
         session
     }
+}
+
+/// Locks what is only ever held between two awaits.
+pub(super) fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -38,6 +38,11 @@ pub struct Network {
     /// `connections.max.idle.ms`; `None` never closes an idle connection.
     pub connections_max_idle: Option<Duration>,
     pub max_connections: usize,
+    pub max_connections_per_ip: usize,
+    /// Of one connection.
+    pub queued_max_requests: usize,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub fetch_session_slots: usize,
     pub socket_request_max_bytes: usize,
     /// Over all connections; `None` leaves the bound to the server.
     pub queued_max_request_bytes: Option<u64>,
@@ -145,6 +150,9 @@ impl Config {
             network: Network {
                 connections_max_idle: v.optional("connections.max.idle.ms").map(Duration::from_millis),
                 max_connections: v.size("max.connections"),
+                max_connections_per_ip: v.size("max.connections.per.ip"),
+                queued_max_requests: v.size("queued.max.requests"),
+                fetch_session_slots: v.size("max.incremental.fetch.session.cache.slots"),
                 socket_request_max_bytes: v.size("socket.request.max.bytes"),
                 queued_max_request_bytes: v.optional("queued.max.request.bytes").filter(|bytes| *bytes > 0),
                 fetch_max_bytes: v.size("fetch.max.bytes"),

@@ -28,7 +28,7 @@ use super::{
     handle::{Message, Produce, Produced},
     published::{Published, View},
 };
-use crate::controller::Controller;
+use crate::{controller::Controller, metrics::Metrics};
 
 /// Produce requests that are appended with one write at most; bounds how long the first of them waits for the last.
 const APPENDED_TOGETHER_MAX: usize = 256;
@@ -48,6 +48,7 @@ pub(super) struct Setup {
     pub queue: mpsc::Receiver<Message>,
     pub published: Arc<Published>,
     pub controller: Controller,
+    pub metrics: Arc<Metrics>,
     /// `producer.id.expiration.ms`.
     pub producer_ttl_ms: i64,
 }
@@ -77,6 +78,7 @@ pub(super) struct Actor {
     queue: mpsc::Receiver<Message>,
     published: Arc<Published>,
     controller: Controller,
+    pub metrics: Arc<Metrics>,
     producer_ttl_ms: i64,
     pub waiting: BTreeMap<Slot, Waiting>,
     next_slot: u64,
@@ -87,6 +89,8 @@ pub(super) struct Actor {
     resigning: Option<BoxFuture<'static, LeaderEpoch>>,
     /// Final: a write or a sync failed, and nothing is served any more.
     pub failed: bool,
+    /// It was told to end.
+    ended: bool,
     dirty: bool,
 }
 
@@ -104,6 +108,7 @@ pub(super) async fn run(setup: Setup) -> PartitionEnd {
         queue: setup.queue,
         published: setup.published,
         controller: setup.controller,
+        metrics: setup.metrics,
         producer_ttl_ms: setup.producer_ttl_ms,
         waiting: BTreeMap::new(),
         next_slot: 0,
@@ -111,6 +116,7 @@ pub(super) async fn run(setup: Setup) -> PartitionEnd {
         syncs: FuturesOrdered::new(),
         resigning: None,
         failed: false,
+        ended: false,
         dirty: true,
     };
     // What recovery found is in the files; a sync makes it durable before it counts.
@@ -119,6 +125,11 @@ pub(super) async fn run(setup: Setup) -> PartitionEnd {
     loop {
         actor.publish();
         let deadline = actor.replica.next_deadline();
+        if deadline.is_some_and(|at| at <= clock::now()) {
+            // Before the queue, which may never be empty.
+            actor.step(Event::Tick).await;
+            continue;
+        }
         let message = select! {
             Some(synced) = actor.syncs.next(), if !actor.syncs.is_empty() => {
                 actor.synced(synced).await;
@@ -316,6 +327,9 @@ impl Actor {
         if self.replica.leads_in().is_none() {
             return Err(ErrorCode::NotLeaderOrFollower);
         }
+        if !self.config.cleanup_policy.delete {
+            return Err(ErrorCode::PolicyViolation);
+        }
         let start = self.replica.bounds().delete_before(before)?;
         match self.log.delete_before(start).await {
             Ok(_) => {
@@ -356,11 +370,13 @@ impl Actor {
         let bounds = self.replica.bounds();
         let unavailable = match self.replica.leads_in() {
             _ if self.failed => Some(ErrorCode::KafkaStorageError),
+            _ if self.ended => Some(ErrorCode::NotLeaderOrFollower),
             None => Some(ErrorCode::NotLeaderOrFollower),
             Some(_) => None,
         };
         self.published.publish(View {
             epoch: self.replica.leads_in().unwrap_or(LeaderEpoch::NONE),
+            epoch_start: self.replica.epoch_start().unwrap_or(bounds.start),
             unavailable,
             log_start: bounds.start,
             last_stable: bounds.high_watermark,
@@ -373,7 +389,11 @@ impl Actor {
 
     async fn end(mut self, end: End) -> PartitionEnd {
         self.queue.close();
-        // Whoever still waits learns it from the closed channel.
+        // Readers that wait learn it now: fetchers, and the coordinator of a deleted offsets topic.
+        self.ended = true;
+        self.dirty = true;
+        self.publish();
+        // Whoever waits for an acknowledgement learns it from the closed channel.
         match end {
             End::Remove => {
                 self.waiting.clear();

@@ -77,6 +77,9 @@ impl Actor {
         if !batches.is_empty() {
             match self.log.append(&batches, epoch, stamp).await {
                 Ok(()) => {
+                    let records = batches.iter().map(|(batch, _)| batch.header.record_count.max(0) as u64).sum();
+                    let bytes = batches.iter().map(|(batch, _)| batch.bytes.len() as u64).sum();
+                    self.metrics.produced(records, bytes);
                     self.step(Event::Appended { end: self.log.end() }).await;
                     if self.log.snapshot_due() {
                         self.snapshot_producers().await;
@@ -115,8 +118,9 @@ impl Actor {
             return Ok(());
         }
         if self.config.message_timestamp_type == TimestampSource::CreateTime && header.max_timestamp >= 0 {
-            let early =
-                now.saturating_sub(header.base_timestamp) > self.config.message_timestamp_before_max_ms;
+            // A record without a timestamp has -1.
+            let early = header.base_timestamp >= 0
+                && now.saturating_sub(header.base_timestamp) > self.config.message_timestamp_before_max_ms;
             let late = header.max_timestamp.saturating_sub(now) > self.config.message_timestamp_after_max_ms;
             if early || late {
                 return Err(ErrorCode::InvalidTimestamp);

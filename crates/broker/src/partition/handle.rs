@@ -12,7 +12,7 @@ use norn_protocol::{
     types::{LeaderEpoch, Offset, TopicId},
     ErrorCode,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, OwnedSemaphorePermit};
 
 use super::published::{Published, ReadySet, View};
 
@@ -20,9 +20,12 @@ use super::published::{Published, ReadySet, View};
 pub(super) const QUEUE_LEN: usize = 1024;
 
 /// Who appends, which decides what is checked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Origin {
-    Client,
+    /// A producer, with the permit for the memory that its request takes until it is appended.
+    Client {
+        _memory: Arc<OwnedSemaphorePermit>,
+    },
     /// A coordinator of this broker, loaded in this leader epoch; its appends are refused in any other.
     Coordinator {
         epoch: LeaderEpoch,

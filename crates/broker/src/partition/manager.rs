@@ -275,6 +275,7 @@ impl Manager {
             queue: rx,
             published,
             controller: self.setup.controller.clone(),
+            metrics: self.setup.metrics.clone(),
             producer_ttl_ms: self.setup.producer_ttl.as_millis() as i64,
         };
         self.tasks.spawn(format!("partition {log}"), async move { (id, actor::run(setup).await) });

@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     pub epoch: LeaderEpoch,
+    /// Where the log ended when that epoch began.
+    pub epoch_start: Offset,
     /// Why the partition cannot be read or written now, if so.
     pub unavailable: Option<ErrorCode>,
     pub log_start: Offset,
@@ -37,6 +39,7 @@ impl View {
     pub fn before_start(log: &PartitionLog) -> Self {
         View {
             epoch: LeaderEpoch::NONE,
+            epoch_start: log.start(),
             unavailable: Some(ErrorCode::NotLeaderOrFollower),
             log_start: log.start(),
             last_stable: log.start(),
@@ -45,6 +48,11 @@ impl View {
             log_end: log.end(),
             log: log.view(),
         }
+    }
+
+    /// What readers wait for a change of.
+    fn seen(&self) -> (LeaderEpoch, Option<ErrorCode>, Offset, Offset, Offset) {
+        (self.epoch, self.unavailable, self.log_start, self.last_stable, self.high_watermark)
     }
 
     /// Whether the log failed and serves nothing more.
@@ -70,9 +78,17 @@ impl Published {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces the value and wakes who waits for a move.
+    /// Replaces the value and wakes who waits for a move of what readers see: not for a log end above the high watermark.
     pub fn publish(&self, view: View) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        let moved = {
+            let mut current = self.view.write().unwrap_or_else(PoisonError::into_inner);
+            let moved = view.seen() != current.seen();
+            *current = Arc::new(view);
+            moved
+        };
+        if !moved {
+            return;
+        }
         let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         watchers.retain(|(set, slot)| match set.upgrade() {
             Some(set) => {

@@ -15,15 +15,16 @@ use norn_env::{
     task::{self, Shutdown},
 };
 use norn_protocol::frame::FrameReader;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, Semaphore};
 use tracing::{debug, info};
 
 use super::replies::{send_all, Queued, Reply};
 use crate::api::{self, Context, Session};
 
-/// Requests of one connection that may be under way at once. Kafka handles one at a time; librdkafka pipelines up to
-/// 1,000,000 by its own default but is bounded by bytes long before; past this the connection reads no further.
-const IN_FLIGHT_MAX: usize = 256;
+/// Bytes of requests that wait for their replies on one connection, so that a peer that sends and never reads holds no
+/// more than this. A larger request takes all of it. Of a Produce nothing is held here: its records are with their
+/// partitions, which have permits of their own for them.
+const HELD_BYTES_MAX: u32 = 1 << 20;
 
 /// How long replies that are owed may take to leave after the last request was read.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -36,14 +37,14 @@ pub(super) async fn serve(
     stream: Stream,
     peer: SocketAddr,
     endpoint: Endpoint,
-    ctx: Arc<Context>,
+    ctx: &Arc<Context>,
     shutdown: Shutdown,
 ) {
     let idle = ctx.config.network.connections_max_idle.unwrap_or(NEVER);
     let (rd, wr) = stream.split();
-    let (tx, rx) = mpsc::channel(IN_FLIGHT_MAX);
-    let session = Session::new(peer, endpoint);
-    let reading = read_all(rd, tx, session, &ctx, shutdown);
+    let (tx, rx) = mpsc::channel(ctx.config.network.queued_max_requests);
+    let session = Session::new(peer, endpoint, ctx.fetch_session_slots.clone());
+    let reading = read_all(rd, tx, session, ctx, shutdown);
     let mut sending = std::pin::pin!(send_all(wr, rx, idle));
     let read_end = select! {
         end = &mut sending => {
@@ -86,6 +87,7 @@ async fn read_all(
     mut shutdown: Shutdown,
 ) -> ReadEnd {
     let mut frames = FrameReader::new(ctx.config.network.socket_request_max_bytes);
+    let holding = Arc::new(Semaphore::new(HELD_BYTES_MAX as usize));
     loop {
         let frame = match frames.next() {
             Err(error) => return ReadEnd::Malformed(error.to_string()),
@@ -101,19 +103,24 @@ async fn read_all(
                     Ok(Ok(_)) => continue,
                     Ok(Err(error)) => return error.into(),
                     // A long poll that still waits is not idleness.
-                    Err(_) if queue.capacity() < queue.max_capacity() => continue,
+                    Err(_) if holding.available_permits() < HELD_BYTES_MAX as usize => continue,
                     Err(_) => return ReadEnd::Idle,
                 }
             }
         };
         let timer = ctx.metrics.request_started(frame.get(..2));
-        let permit = ctx.request_memory.take(frame.len()).await;
-        let reply = api::dispatch(frame, &mut session, ctx).await;
+        let holds = if api::is_produce(&frame) { 1 } else { frame.len() };
+        let holds = u32::try_from(holds).unwrap_or(u32::MAX).clamp(1, HELD_BYTES_MAX);
+        let room = holding.clone().acquire_many_owned(holds);
+        let held = task::wait(|| "the peer to take earlier replies".into(), room).await;
+        let held = held.expect("the semaphore is never closed");
+        let memory = ctx.request_memory.take(frame.len()).await;
+        let reply = api::dispatch(frame, memory, &mut session, ctx).await;
         let last = match &reply {
             Reply::Close(why) => Some(why.clone()),
             _ => None,
         };
-        if queue.send(Queued { reply, timer, _permit: permit }).await.is_err() {
+        if queue.send(Queued { reply, timer, _held: held }).await.is_err() {
             return ReadEnd::SenderGone;
         }
         if let Some(why) = last {

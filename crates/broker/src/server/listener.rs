@@ -1,4 +1,4 @@
-//! The Kafka listener: binds the port, accepts connections up to `max.connections`, and notices the end of each.
+//! The Kafka listener: binds the port, accepts connections while there is a place for them, and notices the end of each.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -57,21 +57,20 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) if connections.len() < ctx.config.network.max_connections => {
-                    debug!(%peer, "connection accepted");
-                    let serve = connection::serve(
-                        stream,
-                        peer,
-                        self.advertised.clone(),
-                        ctx.clone(),
-                        shutdown.clone(),
-                    );
-                    connections.spawn(format!("connection {peer}"), serve);
-                    ctx.metrics.connections(connections.len());
-                }
-                Ok((_, peer)) => {
-                    warn!(%peer, "connection refused: max.connections={} reached", ctx.config.network.max_connections)
-                }
+                Ok((stream, peer)) => match ctx.connections.admit(peer.ip()) {
+                    Ok(admission) => {
+                        debug!(%peer, "connection accepted");
+                        let (endpoint, ctx, shutdown) =
+                            (self.advertised.clone(), ctx.clone(), shutdown.clone());
+                        connections.spawn(format!("connection {peer}"), async move {
+                            ctx.metrics.connections(ctx.connections.open());
+                            connection::serve(stream, peer, endpoint, &ctx, shutdown).await;
+                            drop(admission);
+                            ctx.metrics.connections(ctx.connections.open());
+                        });
+                    }
+                    Err(setting) => warn!(%peer, "connection refused: {setting} reached"),
+                },
                 Err(error) => {
                     warn!("accept failed: {error}");
                     clock::sleep(ACCEPT_PAUSE).await;

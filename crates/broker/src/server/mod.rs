@@ -2,8 +2,10 @@
 //! order. Nothing here knows a topic or a group; the router (`crate::api`) decides who handles a request.
 
 mod connection;
+mod limits;
 mod listener;
 mod replies;
 
+pub(crate) use limits::ConnectionLimits;
 pub(crate) use listener::Server;
 pub(crate) use replies::{Reply, Response};

@@ -35,17 +35,17 @@ impl Response {
 pub(crate) enum Reply {
     Ready(Response),
     Waiting(BoxFuture<'static, Response>),
-    /// Produce with `acks=0`: the client expects no response.
-    Nothing,
+    /// Produce with `acks=0`: the client expects no response. An error, the reason, ends the connection.
+    Unanswered(BoxFuture<'static, Result<(), String>>),
     /// The request cannot be answered in a way that the client would understand; the connection ends with this reason.
     Close(String),
 }
 
-/// A reply in the queue of its connection, with the memory permit of its request, which frees itself when dropped.
+/// A reply in the queue of its connection, with its share of what the connection may hold, freed when dropped.
 pub(crate) struct Queued {
     pub reply: Reply,
     pub timer: RequestTimer,
-    pub _permit: OwnedSemaphorePermit,
+    pub _held: OwnedSemaphorePermit,
 }
 
 /// Why the sending side of a connection ended.
@@ -84,7 +84,7 @@ pub(super) async fn send_all(
             },
         };
         let mut sending = vec![];
-        let Queued { reply, timer, _permit } = first;
+        let Queued { reply, timer, _held } = first;
         match resolve(reply).await {
             Err(reason) => return SendEnd::Closed(reason),
             Ok(None) => timer.done(),
@@ -141,7 +141,7 @@ async fn resolve(reply: Reply) -> Result<Option<Response>, String> {
     match reply {
         Reply::Ready(response) => Ok(Some(response)),
         Reply::Waiting(waiting) => Ok(Some(waiting.await)),
-        Reply::Nothing => Ok(None),
+        Reply::Unanswered(done) => done.await.map(|()| None),
         Reply::Close(reason) => Err(reason),
     }
 }
@@ -149,7 +149,17 @@ async fn resolve(reply: Reply) -> Result<Option<Response>, String> {
 fn resolve_now(mut queued: Queued) -> Resolved {
     match queued.reply {
         Reply::Ready(response) => Resolved::Now(response, queued.timer),
-        Reply::Nothing => Resolved::Nothing(queued.timer),
+        Reply::Unanswered(mut done) => match (&mut done).now_or_never() {
+            Some(Ok(())) => Resolved::Nothing(queued.timer),
+            Some(Err(reason)) => {
+                queued.reply = Reply::Close(reason);
+                Resolved::Later(queued)
+            }
+            None => {
+                queued.reply = Reply::Unanswered(done);
+                Resolved::Later(queued)
+            }
+        },
         Reply::Waiting(mut waiting) => match (&mut waiting).now_or_never() {
             Some(response) => Resolved::Now(response, queued.timer),
             None => {

@@ -6,7 +6,7 @@ pub(super) mod subscription;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use kafka_protocol::messages::FetchRequest;
@@ -14,7 +14,7 @@ use norn_core::metadata::Endpoint;
 use norn_env::{
     clock::{self, Instant},
     disk::File,
-    task,
+    select, task,
 };
 use norn_protocol::{
     fetch::{FetchResponse, FetchedPartition, FetchedTopic, NodeEndpoint},
@@ -26,12 +26,21 @@ use self::{
     read::{len, read},
     subscription::{FetchSession, Key, Subscriptions, Wanted},
 };
-use super::{Answer, Call, Context, Session};
+use super::{
+    session::{lock, FetchSessions},
+    Answer, Call, Context, Session,
+};
 use crate::server::{Reply, Response};
 
 /// KIP-227: the epoch of a request that opens a session, and of one that wants none.
 const INITIAL_EPOCH: i32 = 0;
 const FINAL_EPOCH: i32 = -1;
+
+/// Topics are named by id from this version on.
+const TOPIC_IDS_SINCE: i16 = 13;
+
+/// Partitions that a session may hold; a client with more goes without one.
+const SESSION_PARTITIONS_MAX: usize = 100_000;
 
 pub(super) async fn handle(call: Call, session: &mut Session) -> Reply {
     let request: FetchRequest = match call.decode() {
@@ -44,12 +53,15 @@ pub(super) async fn handle(call: Call, session: &mut Session) -> Reply {
         min_bytes: request.min_bytes.max(0) as u64,
         max_bytes: (request.max_bytes.max(0) as u64).min(call.ctx.config.network.fetch_max_bytes as u64),
     };
-    let target = match target(&call, session, &request) {
-        Ok(target) => target,
-        Err(error) => return Reply::Ready(refuse(answer, error)),
-    };
-    let (ctx, endpoint) = (call.ctx.clone(), call.endpoint.clone());
-    Reply::Waiting(Box::pin(async move { serve(ctx, answer, endpoint, target, limits).await }))
+    let (ctx, endpoint, sessions) = (call.ctx.clone(), call.endpoint.clone(), session.fetch_sessions());
+    // The session is looked at when its turn comes, not on arrival: replies are made one after another, so that two
+    // requests of one session never change it under each other.
+    Reply::Waiting(Box::pin(async move {
+        match target(&ctx, answer.version, &sessions, &request) {
+            Ok(target) => serve(ctx, answer, endpoint, target, limits).await,
+            Err(error) => refuse(answer, error),
+        }
+    }))
 }
 
 #[derive(Clone, Copy)]
@@ -67,8 +79,13 @@ struct Target {
     incremental: bool,
 }
 
-fn target(call: &Call, session: &mut Session, request: &FetchRequest) -> Result<Target, ErrorCode> {
-    let by_id = call.version >= 13;
+fn target(
+    ctx: &Context,
+    version: i16,
+    sessions: &Mutex<FetchSessions>,
+    request: &FetchRequest,
+) -> Result<Target, ErrorCode> {
+    let by_id = version >= TOPIC_IDS_SINCE;
     let wanted = request.topics.iter().flat_map(|topic| {
         topic.partitions.iter().map(move |p| {
             let name = (!by_id).then(|| Arc::from(topic.topic.as_str()));
@@ -77,36 +94,46 @@ fn target(call: &Call, session: &mut Session, request: &FetchRequest) -> Result<
             (key, Wanted { offset: Offset(p.fetch_offset), max_bytes: p.partition_max_bytes, leader_epoch })
         })
     });
-    let incremental = call.version >= 7 && request.session_id != 0 && request.session_epoch > INITIAL_EPOCH;
-    if incremental {
-        let found = session.fetch_session(request.session_id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
-        {
-            let mut locked = found.lock().unwrap_or_else(PoisonError::into_inner);
-            locked.advance(request.session_epoch)?;
-            let subscriptions = &mut locked.subscriptions;
-            subscriptions.follow(call.ctx.partitions());
-            for topic in &request.forgotten_topics_data {
-                for index in &topic.partitions {
-                    let name = (!by_id).then(|| Arc::from(topic.topic.as_str()));
-                    subscriptions.forget(&Key { name, id: TopicId(topic.topic_id), index: *index });
-                }
-            }
-            wanted.for_each(|(key, wanted)| subscriptions.set(key, wanted));
+    // Before version 7 the request has no epoch, and the decoder gives the final one.
+    if !matches!(request.session_epoch, INITIAL_EPOCH | FINAL_EPOCH) {
+        let found = lock(sessions).get(request.session_id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        let mut locked = lock(&found);
+        locked.advance(request.session_epoch)?;
+        if locked.by_id != by_id {
+            return Err(ErrorCode::FetchSessionTopicIdError);
         }
+        let subscriptions = &mut locked.subscriptions;
+        subscriptions.follow(ctx.partitions());
+        for topic in &request.forgotten_topics_data {
+            for index in &topic.partitions {
+                let name = (!by_id).then(|| Arc::from(topic.topic.as_str()));
+                subscriptions.forget(&Key { name, id: TopicId(topic.topic_id), index: *index });
+            }
+        }
+        wanted.for_each(|(key, wanted)| subscriptions.set(key, wanted));
+        if subscriptions.len() > SESSION_PARTITIONS_MAX {
+            // The client starts over with all that it wants, and gets an answer without a session.
+            lock(sessions).close(request.session_id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
+        drop(locked);
         return Ok(Target { session: found, id: request.session_id, incremental: true });
     }
-    if call.version >= 7 && request.session_id != 0 {
-        session.close_fetch_session(request.session_id);
+    if request.session_id != 0 {
+        lock(sessions).close(request.session_id);
     }
-    let mut subscriptions = Subscriptions::new(call.ctx.partitions());
+    let mut subscriptions = Subscriptions::new(ctx.partitions());
     wanted.for_each(|(key, wanted)| subscriptions.set(key, wanted));
-    if call.version >= 7 && request.session_epoch == INITIAL_EPOCH && !request.topics.is_empty() {
-        let opened = session.open_fetch_session(subscriptions);
-        let id = opened.lock().unwrap_or_else(PoisonError::into_inner).id;
-        return Ok(Target { session: opened, id, incremental: false });
-    }
-    debug_assert!(request.session_epoch >= FINAL_EPOCH || call.version < 7);
-    Ok(Target { session: Arc::new(Mutex::new(FetchSession::new(0, subscriptions))), id: 0, incremental: false })
+    let opens = request.session_epoch == INITIAL_EPOCH
+        && !request.topics.is_empty()
+        && subscriptions.len() <= SESSION_PARTITIONS_MAX;
+    let session = if opens {
+        lock(sessions).open(subscriptions, by_id)
+    } else {
+        Arc::new(Mutex::new(FetchSession::once(subscriptions)))
+    };
+    let id = lock(&session).id;
+    Ok(Target { session, id, incremental: false })
 }
 
 fn refuse(answer: Answer, error: ErrorCode) -> Response {
@@ -119,6 +146,7 @@ type Found = BTreeMap<u32, (Key, FetchedPartition<File>)>;
 /// Reads until enough is there or the deadline passes, then encodes.
 async fn serve(ctx: Arc<Context>, answer: Answer, endpoint: Endpoint, target: Target, limits: Limits) -> Response {
     let ready = lock(&target.session).subscriptions.ready();
+    let mut stopping = ctx.stopping.clone();
     let mut found = Found::new();
     let mut bytes = 0;
     loop {
@@ -162,15 +190,16 @@ async fn serve(ctx: Arc<Context>, answer: Answer, endpoint: Endpoint, target: Ta
             break;
         }
         let moved = clock::timeout_at(limits.deadline, ready.moved());
-        if task::wait(|| "records beyond the fetch offset".into(), moved).await.is_err() {
-            break;
+        select! {
+            _ = stopping.signaled() => break,
+            moved = task::wait(|| "records beyond the fetch offset".into(), moved) => {
+                if moved.is_err() {
+                    break;
+                }
+            }
         }
     }
     respond(&ctx, answer, endpoint, &target, found, bytes)
-}
-
-fn lock(session: &Mutex<FetchSession>) -> std::sync::MutexGuard<'_, FetchSession> {
-    session.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn respond(ctx: &Context, answer: Answer, endpoint: Endpoint, target: &Target, found: Found, bytes: u64) -> Response {

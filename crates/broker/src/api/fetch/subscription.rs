@@ -7,6 +7,7 @@ use std::{
 };
 
 use norn_protocol::{types::{LeaderEpoch, Offset, TopicId}, ErrorCode};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::partition::{Partition, PartitionTable, ReadySet};
 
@@ -61,6 +62,10 @@ impl Subscriptions {
             pending: BTreeSet::new(),
             cursor: 0,
         }
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len()
     }
 
     pub fn ready(&self) -> Arc<ReadySet> {
@@ -153,14 +158,24 @@ impl Subscriptions {
 /// A session: the subscriptions and the epoch that the next request must carry.
 #[derive(Debug)]
 pub(crate) struct FetchSession {
+    /// 0 if it serves a single request.
     pub id: i32,
+    /// Whether its client names topics by id.
+    pub by_id: bool,
     next_epoch: i32,
     pub subscriptions: Subscriptions,
+    /// Frees itself with the session.
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl FetchSession {
-    pub fn new(id: i32, subscriptions: Subscriptions) -> Self {
-        FetchSession { id, next_epoch: 1, subscriptions }
+    pub fn new(id: i32, by_id: bool, subscriptions: Subscriptions, slot: OwnedSemaphorePermit) -> Self {
+        FetchSession { id, by_id, next_epoch: 1, subscriptions, _slot: Some(slot) }
+    }
+
+    /// What serves one request without a session.
+    pub fn once(subscriptions: Subscriptions) -> Self {
+        FetchSession { id: 0, by_id: false, next_epoch: 1, subscriptions, _slot: None }
     }
 
     /// Checks the epoch of an incremental request and moves on to the next (it wraps to 1, as 0 opens a session).

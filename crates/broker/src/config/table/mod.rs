@@ -134,8 +134,7 @@ const NETWORK: [ConfigDef; 8] = [
         "2147483647",
         Allowed::AtLeast(0),
         "Most connections open at once from one address.",
-    )
-    .without_effect("connections are bounded together, by max.connections"),
+    ),
     stated(
         "socket.request.max.bytes",
         Int,
@@ -149,8 +148,7 @@ const NETWORK: [ConfigDef; 8] = [
         "500",
         Allowed::AtLeast(1),
         "Most requests of one connection that wait for their replies; beyond it the connection is not read.",
-    )
-    .without_effect("Norn bounds the requests of a connection by itself"),
+    ),
     stated(
         "queued.max.request.bytes",
         Long,
@@ -164,9 +162,8 @@ const NETWORK: [ConfigDef; 8] = [
         Int,
         "1000",
         Allowed::AtLeast(0),
-        "Most incremental fetch sessions kept (KIP-227).",
-    )
-    .without_effect("a fetch session belongs to its connection, which bounds it"),
+        "Most incremental fetch sessions kept (KIP-227), over all connections.",
+    ),
     stated(
         "fetch.max.bytes",
         Int,
