@@ -56,12 +56,23 @@ blackbox: build tools ## real clients against real processes
 sweep-short: build-sim ## 100 fixed seeds and 100 derived from the commit
 	@tests/sweep-short.sh
 
-.PHONY: sweep mutants bench
+.PHONY: tidy ratchet
+tidy: ## what the tree promises about itself: dependencies, bans, lengths, documents
+	$(CARGO) test --locked -p norn-tidy
+
+ratchet: ## lower the lengths that tests/tidy allows to what the tree needs
+	NORN_RATCHET=write $(CARGO) test --locked -p norn-tidy --test tree files_and_functions
+
+.PHONY: sweep mutants bench fuzz
 sweep: build-sim ## sweep SEEDS=A..B with JOBS=n (default 1..2001)
 	$(NSIM) sweep --seeds $(SEEDS) --jobs $(JOBS)
 
 mutants: build-sim ## put each known bug back and count the seeds until it is found
 	$(NSIM) mutants --jobs $(JOBS)
+
+FUZZ  ?= frame_decoder
+fuzz: ## fuzz FUZZ=frame_decoder|record_batch|log_recovery|config_file (needs cargo-fuzz and nightly)
+	$(CARGO) +nightly fuzz run --fuzz-dir fuzz $(FUZZ)
 
 bench: build tools ## throughput and latency of this broker (see BENCHMARKS.md)
 	$(VENV)/bin/python bench/bench.py
