@@ -28,6 +28,7 @@ class Broker:
 
     def __init__(self, directory, env=None, **settings):
         self.directory = pathlib.Path(directory)
+        self.directory.mkdir(exist_ok=True)
         self.port = free_port()
         self.http = free_port()
         self.env = env or {}
