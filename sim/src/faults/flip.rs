@@ -1,12 +1,17 @@
-//! Bits that decay at rest: in record batches of user topics, where the disk has confirmed them.
+//! Bits that decay at rest: in record batches of user topics, below the durable end that the journal has recorded. Above it
+//! a broker cannot tell decay from a write that was torn and never acknowledged.
 //!
 //! The world has one copy of each, so that nothing can repair it: the broker must say CORRUPT_MESSAGE at these offsets,
 //! and nothing else may come of it. The log of `__consumer_offsets` and the metadata are left alone.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use norn_env::sim::disk::DiskFile;
 use norn_env::sim::{world, DiskCtl};
+use norn_log::dir::{recorded_points, RecoveryPoint};
 use norn_log::LogId;
 use norn_protocol::batch::{BatchHeader, HEADER_LEN};
-use std::time::Duration;
 
 use super::director::Director;
 use super::Fault;
@@ -40,7 +45,9 @@ impl Director {
     pub(super) fn bit_flip(&self, fault: &Fault, broker: usize, [file, batch, bit]: [u64; 3]) {
         let key = self.brokers[broker].key;
         let disks = DiskCtl::current();
-        let candidates: Vec<Candidate> = disks.files(key).into_iter().filter_map(candidate).collect();
+        let files = disks.files(key);
+        let points = points(key, &files);
+        let candidates: Vec<Candidate> = files.iter().filter_map(|file| candidate(file, &points)).collect();
         let Some(file) = pick(&candidates, file) else { return };
         let bytes = disks.read_raw(key, &file.path, 0, file.durable_len as usize);
         let batches = batches(&bytes);
@@ -69,13 +76,33 @@ fn pick<T>(items: &[T], choice: u64) -> Option<&T> {
     items.get((choice.checked_rem(items.len() as u64)?) as usize)
 }
 
-fn candidate(file: norn_env::sim::disk::DiskFile) -> Option<Candidate> {
+/// What the journals of the node's data directories say, by the whole path of each log's directory.
+fn points(key: u64, files: &[DiskFile]) -> BTreeMap<String, RecoveryPoint> {
+    let mut rings: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    for file in files {
+        if let Some((root, _)) = file.path.split_once("/.journal/") {
+            let bytes = DiskCtl::current().read_raw(key, &file.path, 0, file.durable_len as usize);
+            rings.entry(root).or_default().push(bytes);
+        }
+    }
+    let told = rings.into_iter().flat_map(|(root, ring)| {
+        recorded_points(&ring).into_iter().map(move |(log, point)| (format!("{root}/{log}"), point))
+    });
+    told.collect()
+}
+
+fn candidate(file: &DiskFile, points: &BTreeMap<String, RecoveryPoint>) -> Option<Candidate> {
     let (dir, name) = file.path.rsplit_once('/')?;
-    let (_, dir) = dir.rsplit_once('/')?;
-    let (topic, partition) = LogId::parse_dir_name(dir)?;
-    let eligible = name.ends_with(".log") && !topic.starts_with("__") && file.durable_len > HEADER_LEN as u64;
-    let topic = topic.to_owned();
-    eligible.then_some(Candidate { topic, partition, durable_len: file.durable_len, path: file.path })
+    let base: i64 = name.strip_suffix(".log")?.parse().ok()?;
+    let point = points.get(dir)?;
+    let durable_len = match base.cmp(&point.segment.0) {
+        std::cmp::Ordering::Less => file.durable_len,
+        std::cmp::Ordering::Equal => file.durable_len.min(point.position),
+        std::cmp::Ordering::Greater => 0,
+    };
+    let (topic, partition) = LogId::parse_dir_name(dir.rsplit_once('/')?.1)?;
+    let eligible = !topic.starts_with("__") && durable_len > HEADER_LEN as u64;
+    eligible.then(|| Candidate { path: file.path.clone(), topic: topic.to_owned(), partition, durable_len })
 }
 
 /// The whole batches at the front of `bytes`, with their positions.

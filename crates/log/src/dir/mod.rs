@@ -18,7 +18,7 @@ mod tests;
 
 pub use error::DirError;
 pub use health::Health;
-pub use journal::JournalConfig;
+pub use journal::{recorded_points, JournalConfig};
 pub use logs::FoundLog;
 pub use meta::{Meta, FORMAT_VERSION};
 pub use points::RecoveryPoint;

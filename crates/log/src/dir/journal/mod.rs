@@ -2,9 +2,12 @@
 //! small ranges and makes them durable with one fdatasync. It is only ever read at start.
 
 pub(super) mod entry;
+mod inspect;
 pub(super) mod recovery;
 pub(super) mod replay;
 pub(super) mod ring;
+
+pub use inspect::recorded_points;
 
 /// Size of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
