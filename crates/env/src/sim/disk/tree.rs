@@ -251,13 +251,20 @@ impl Tree {
                 places.extend(change.places().into_iter().cloned());
             }
         }
+        let mut unnames = false;
         for (change, due) in std::mem::take(&mut self.changes).into_iter().zip(due) {
             match due {
-                true => change.apply(&mut self.dirs),
+                true => {
+                    unnames |= !matches!(change, DirChange::Link { .. });
+                    change.apply(&mut self.dirs);
+                }
                 false => self.changes.push(change),
             }
         }
-        self.forget_unnamed();
+        // It looks at every name there is.
+        if unnames {
+            self.forget_unnamed();
+        }
     }
 
     /// All files by path, as a process sees them.
