@@ -125,13 +125,19 @@ fn run_one(args: &RunArgs) -> ExitCode {
     ExitCode::from(report.verdict)
 }
 
+/// Lines of the wait-for report that a person is shown.
+const WAITS_SHOWN_MAX: usize = 60;
+
 /// What a person wants to know of a failed run.
 pub fn print_findings(report: &Report) {
     for Finding { checker, detail } in &report.findings {
         println!("{checker}: {detail}");
     }
-    for wait in &report.waits {
+    for wait in report.waits.iter().take(WAITS_SHOWN_MAX) {
         println!("  {wait}");
+    }
+    if report.waits.len() > WAITS_SHOWN_MAX {
+        println!("  (and {} more; --report has them all)", report.waits.len() - WAITS_SHOWN_MAX);
     }
     for error in &report.errors {
         println!("error log: {error}");

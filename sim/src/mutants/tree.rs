@@ -61,7 +61,9 @@ impl Tree {
             return Err(TreeError::NoTree);
         }
         let root = PathBuf::from(String::from_utf8_lossy(&out.stdout).trim());
-        Ok(Self { dir: root.join("target/mutants"), root })
+        let tree = Self { dir: root.join("target/mutants"), root };
+        tree.copy()?;
+        Ok(tree)
     }
 
     /// The directory of the patches.
@@ -112,11 +114,23 @@ impl Tree {
         Ok(kept)
     }
 
-    /// A fresh copy of what git knows of the tree, with the macro in place.
+    /// The copy with nothing wrong in it. Made once, so that people may go on working while mutants are built.
+    fn clean(&self) -> PathBuf {
+        self.dir.join("clean")
+    }
+
+    /// A fresh copy of the clean tree, to apply patches to.
     fn stage(&self) -> Result<PathBuf, TreeError> {
         let stage = self.dir.join("stage");
-        if stage.exists() {
-            fs::remove_dir_all(&stage).map_err(|source| file_error(&stage, source))?;
+        mirror(&self.clean(), &stage)?;
+        Ok(stage)
+    }
+
+    /// Copies what git knows of the tree, and puts the macro in place.
+    fn copy(&self) -> Result<(), TreeError> {
+        let clean = self.clean();
+        if clean.exists() {
+            fs::remove_dir_all(&clean).map_err(|source| file_error(&clean, source))?;
         }
         let mut list = Command::new("git");
         list.current_dir(&self.root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
@@ -125,23 +139,24 @@ impl Tree {
             let from = self.root.join(name);
             // A file may be in the index and gone from the tree; a directory is somebody else's tree.
             if from.is_file() {
-                let to = stage.join(name);
+                let to = clean.join(name);
                 make_parent(&to)?;
                 fs::copy(&from, &to).map_err(|source| file_error(&from, source))?;
             }
         }
-        let macro_dir = stage.join("crates/mutant");
+        let macro_dir = clean.join("crates/mutant");
         write(&macro_dir.join("Cargo.toml"), MACRO_MANIFEST)?;
         write(&macro_dir.join("src/lib.rs"), MACRO_CRATE)?;
         for room in ROOMS {
-            let room = stage.join("crates").join(room);
+            let room = clean.join("crates").join(room);
             let manifest = edit(&room.join("Cargo.toml"))?;
             let with = "[dependencies]\nnorn-mutant = { path = \"../mutant\" }\n";
             write(&room.join("Cargo.toml"), &manifest.replacen("[dependencies]\n", with, 1))?;
             let lib = edit(&room.join("src/lib.rs"))?;
-            write(&room.join("src/lib.rs"), &format!("{lib}\n#[allow(unused_imports)]\n#[macro_use]\nextern crate norn_mutant;\n"))?;
+            let with = format!("{lib}\n#[allow(unused_imports)]\n#[macro_use]\nextern crate norn_mutant;\n");
+            write(&room.join("src/lib.rs"), &with)?;
         }
-        Ok(stage)
+        Ok(())
     }
 }
 

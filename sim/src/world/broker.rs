@@ -51,6 +51,8 @@ struct State {
     /// Whether a fault holds the process down.
     held: bool,
     exits: Vec<Exit>,
+    /// When processes ended, for whatever reason.
+    ends: Vec<Duration>,
 }
 
 /// A host with its broker. Clones are the same.
@@ -82,6 +84,7 @@ impl BrokerHost {
             trouble: false,
             held: false,
             exits: vec![],
+            ends: vec![],
         };
         let state = Arc::new(Mutex::new(state));
         let (changed, _) = watch::channel(0);
@@ -114,7 +117,12 @@ impl BrokerHost {
 
     /// Ends the process, if there is one, without a word.
     pub fn kill(&self) {
-        self.with(|state| state.process = Process::Dead);
+        self.with(|state| {
+            if state.process == Process::Running {
+                state.ends.push(world().elapsed());
+            }
+            state.process = Process::Dead;
+        });
         Handle::current().kill(self.id);
     }
 
@@ -219,6 +227,11 @@ impl BrokerHost {
         self.with(|state| state.exits.clone())
     }
 
+    /// When processes ended, for whatever reason, so far.
+    pub fn ends(&self) -> Vec<Duration> {
+        self.with(|state| state.ends.clone())
+    }
+
     /// Starts a new process whenever one ended on its own. Never returns.
     pub async fn manage(self) {
         let mut changed = self.changed.subscribe();
@@ -274,6 +287,7 @@ async fn process(index: usize, config: Config, state: Arc<Mutex<State>>, changed
     let incarnation = {
         let mut state = state.lock().expect("no holder panics");
         state.process = Process::Exited;
+        state.ends.push(world().elapsed());
         let explained = state.trouble || (state.told_to_stop && error.is_none());
         state.exits.push(Exit { broker: index, at: world().elapsed(), error, explained });
         state.incarnation

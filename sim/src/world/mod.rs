@@ -149,6 +149,7 @@ fn context(brokers: &[BrokerHost], harm: &Harm, began: Duration) -> CheckContext
     CheckContext {
         losses: harm.losses.iter().copied().map(since).collect(),
         flips: harm.corrupted.iter().map(|flip| Flip { path: flip.path.clone(), at: since(flip.at) }).collect(),
+        restarts: brokers.iter().flat_map(BrokerHost::ends).map(since).collect(),
         single_broker: brokers.len() == 1,
     }
 }
