@@ -14,3 +14,12 @@ pub fn run<T: Send + 'static, F: Future<Output = T>>(main: impl FnOnce() -> F + 
         runtime.expect("the system has threads for us").block_on(main())
     }
 }
+
+/// The same for a test that breaks the real disk from outside the process. In a simulation it has nothing to do: disks
+/// are broken through `DiskCtl` there.
+pub fn run_on_real_disk<F: Future<Output = ()>>(main: impl FnOnce() -> F + Send + 'static) {
+    #[cfg(not(madsim))]
+    run(main);
+    #[cfg(madsim)]
+    drop(main);
+}
