@@ -1,6 +1,7 @@
 //! The layers of settings that hold on this broker: what it was started with, and what the image has on top.
 
 use norn_core::metadata::{ConfigLayers, ConfigMap, Image, Topic, TopicConfig};
+use norn_env::clock::Duration;
 use norn_protocol::types::NodeId;
 use tracing::error;
 
@@ -10,6 +11,7 @@ use crate::config::Config;
 #[derive(Clone, Debug)]
 pub(crate) struct BrokerLayers {
     node: NodeId,
+    started_with: Config,
     file: ConfigMap,
     none: ConfigMap,
 }
@@ -18,6 +20,7 @@ impl BrokerLayers {
     pub fn new(config: &Config) -> Self {
         BrokerLayers {
             node: NodeId(config.node_id),
+            started_with: config.clone(),
             file: config.values().effective(),
             none: ConfigMap::new(),
         }
@@ -40,6 +43,14 @@ impl BrokerLayers {
     /// The layers without a topic.
     pub fn of_broker<'a>(&'a self, image: &'a Image) -> ConfigLayers<'a> {
         self.of(image, &self.none)
+    }
+
+    /// How long a partition remembers an idempotent producer, as it is set now.
+    pub fn producer_ttl(&self, image: &Image) -> Duration {
+        let broker = image.broker_configs(self.node).unwrap_or(&self.none);
+        let changes = image.cluster_configs().iter().chain(broker);
+        let now = self.started_with.overridden(changes.map(|(name, value)| (name.as_str(), value.as_str())));
+        now.producers.id_expiration
     }
 
     /// The settings that hold for a topic here. What the image holds was checked when it was set; if a newer default

@@ -43,6 +43,10 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the partitions may take to open before clients are let in; the others open while they are served.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long metadata and data directories may take to close; the partitions before them have a bound of their own. What is
+/// not closed by then is recovered at the next start.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Bytes of requests under way, where `queued.max.request.bytes` does not say: several of the largest that clients send by
 /// default, and a small part of what a broker may use.
 const REQUEST_MEMORY: u32 = 64 << 20;
@@ -91,6 +95,8 @@ pub struct Broker {
 /// The tasks of a broker, in the order of starting.
 struct Parts {
     dirs: Vec<LogDir>,
+    /// Data directories that could not be opened, and why.
+    lost: Vec<(String, String)>,
     dir_tasks: Tasks<DirExit>,
     quorum: Quorum,
     quorum_task: Handle<QuorumExit>,
@@ -107,7 +113,7 @@ struct Parts {
 pub async fn start(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerError> {
     let began = clock::now();
     let servers = bind(&config.listeners).await?;
-    let (dirs, dir_tasks) = open_dirs(&config).await?;
+    let OpenDirs { dirs, tasks: dir_tasks, lost } = open_dirs(&config).await?;
     let metadata_dir = &dirs[0];
     let (machine, image) = MetadataMachine::new();
     let node = NodeId(config.node_id);
@@ -128,6 +134,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerE
 
     let metrics = Metrics::new(HANDLED);
     metrics.active_controller(true);
+    metrics.offline_dirs(lost.len());
     let layers = Arc::new(BrokerLayers::new(&config));
     let (stop_servers, server_shutdown) = task::shutdown();
     let (stop_coordinators, coordinator_shutdown) = task::shutdown();
@@ -139,11 +146,13 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerE
         layers: layers.clone(),
         metrics: metrics.clone(),
         retention_check: config.storage.retention_check_interval,
-        producer_ttl: config.producers.id_expiration,
         shutdown: partition_shutdown,
     };
     let (mut manager, partitions) = Manager::new(manager_setup, found);
     manager.remove_strays(&image).await;
+    if !lost.is_empty() {
+        manager.miss(&image);
+    }
     let manager = task::spawn("partition manager", manager.run());
     wait_until_open(&image, node, partitions.clone()).await;
     let (coordinator_manager, coordinator_table) =
@@ -189,6 +198,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerE
     info!(node = %node, cluster = ctx.cluster_id, "broker started in {:?}", clock::now() - began);
     let parts = Parts {
         dirs,
+        lost,
         dir_tasks,
         quorum,
         quorum_task,
@@ -215,17 +225,48 @@ async fn bind(listeners: &[Listener]) -> Result<Vec<(String, Server)>, BrokerErr
     Ok(servers)
 }
 
-async fn open_dirs(config: &Config) -> Result<(Vec<LogDir>, Tasks<DirExit>), BrokerError> {
+/// The data directories that work, with their tasks, and those whose disks do not.
+struct OpenDirs {
+    dirs: Vec<LogDir>,
+    tasks: Tasks<DirExit>,
+    lost: Vec<(String, String)>,
+}
+
+/// Opens the data directories. The first holds the metadata and has to work; of the others those are left out whose disks
+/// fail. A directory that is another's, or in use, refuses the start wherever it stands.
+async fn open_dirs(config: &Config) -> Result<OpenDirs, BrokerError> {
     let mut dirs: Vec<LogDir> = vec![];
     let mut tasks = Tasks::new();
+    let mut lost: Vec<(String, String)> = vec![];
     for path in &config.storage.log_dirs {
-        let unusable = |source| BrokerError::Disk { dir: path.display().to_string(), source };
-        let disk = Disk::open(path).map_err(unusable)?;
+        let shown = path.display().to_string();
+        let mut lose = |error: BrokerError| {
+            if dirs.is_empty() {
+                return Err(error);
+            }
+            error!("{error}; its partitions are offline, the others go on");
+            lost.push((shown.clone(), error.to_string()));
+            Ok(())
+        };
+        let disk = match Disk::open(path) {
+            Ok(disk) => disk,
+            Err(source) => {
+                lose(BrokerError::Disk { dir: shown.clone(), source })?;
+                continue;
+            }
+        };
         let cluster_id = dirs.first().map(|dir| dir.meta().cluster_id.clone());
         let journal =
             JournalConfig { file_bytes: config.storage.journal_file_bytes, ..JournalConfig::default() };
         let dir_config = DirConfig { node_id: config.node_id, cluster_id, journal };
-        let (dir, task) = LogDir::open(disk, dir_config).await?;
+        let (dir, task) = match LogDir::open(disk, dir_config).await {
+            Ok(opened) => opened,
+            Err(error @ (DirError::Disk { .. } | DirError::Offline { .. })) => {
+                lose(error.into())?;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let report = dir.report();
         if report.clean {
             info!("{}: the last shutdown was clean, no log is scanned", path.display());
@@ -240,7 +281,7 @@ async fn open_dirs(config: &Config) -> Result<(Vec<LogDir>, Tasks<DirExit>), Bro
         tasks.add(task);
         dirs.push(dir);
     }
-    Ok((dirs, tasks))
+    Ok(OpenDirs { dirs, tasks, lost })
 }
 
 /// Waits until this node leads the quorum.
@@ -335,7 +376,7 @@ async fn wait_until_open(image: &Image, node: NodeId, mut partitions: watch::Rec
         .topics()
         .map(|topic| topic.partitions.iter().filter(|p| p.replicas.contains(&node)).count())
         .sum();
-    let opened = partitions.wait_for(|table| table.iter().count() >= wanted);
+    let opened = partitions.wait_for(|table| table.iter().count() + table.offline().count() >= wanted);
     let opened = clock::timeout_at(clock::now() + OPEN_TIMEOUT, opened);
     if task::wait(|| "the partitions to open".into(), opened).await.is_err() {
         warn!("not all partitions are open after {OPEN_TIMEOUT:?}; serving those that are");
@@ -367,7 +408,7 @@ impl Broker {
     pub fn probe(&self) -> Probe {
         let dirs = &self.parts.dirs;
         let dirs = dirs.iter().map(|dir| (dir.disk().root().display().to_string(), dir.health())).collect();
-        Probe { metrics: self.metrics.clone(), dirs }
+        Probe { metrics: self.metrics.clone(), dirs, lost: self.parts.lost.clone() }
     }
 
     /// Runs until the shutdown signal and closes everything in order, or until a part of the broker that it cannot go on
@@ -387,7 +428,7 @@ impl Broker {
                 Some(_) = parts.servers.join_next() => break Err(BrokerError::TaskEnded("a listener")),
                 Some((_, exit)) = parts.dir_tasks.join_next(), if !parts.dir_tasks.is_empty() => {
                     offline += 1;
-                    metrics.offline_dirs(offline);
+                    metrics.offline_dirs(offline + parts.lost.len());
                     match exit {
                         Ok(Err(cause)) => error!("{cause}; its partitions are offline, the others go on"),
                         _ => error!("a data directory was closed"),
@@ -409,6 +450,7 @@ impl Broker {
 pub struct Probe {
     metrics: Arc<Metrics>,
     dirs: Vec<(String, watch::Receiver<Health>)>,
+    lost: Vec<(String, String)>,
 }
 
 impl Probe {
@@ -423,7 +465,8 @@ impl Probe {
             Health::Offline(reason) => Some(format!("data directory {dir} is offline: {reason}")),
             Health::Online | Health::Closed => None,
         });
-        let mut reasons: Vec<String> = offline.collect();
+        let lost = self.lost.iter().map(|(dir, reason)| format!("data directory {dir} is offline: {reason}"));
+        let mut reasons: Vec<String> = offline.chain(lost).collect();
         match self.metrics.offline_partitions() {
             0 => {}
             count => reasons.push(format!("{count} partitions are offline")),
@@ -446,16 +489,25 @@ impl Parts {
         self.stop_partitions.signal();
         let mut failed =
             self.partitions.await.unwrap_or_else(|_| vec!["the partition manager was stopped".into()]);
-        self.quorum.close().await;
-        match self.quorum_task.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => failed.push(error.to_string()),
-            Err(_) => failed.push("the metadata quorum was stopped".into()),
+        let deadline = clock::now() + CLOSE_TIMEOUT;
+        let closed = async {
+            self.quorum.close().await;
+            self.quorum_task.await
+        };
+        match task::wait(|| "the metadata quorum to close".into(), clock::timeout_at(deadline, closed)).await
+        {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => failed.push(error.to_string()),
+            Ok(Err(_)) => failed.push("the metadata quorum was stopped".into()),
+            Err(_) => failed.push(format!("the metadata quorum did not close within {CLOSE_TIMEOUT:?}")),
         }
         for dir in &self.dirs {
             if *dir.health().borrow() == Health::Online && failed.is_empty() {
-                if let Err(error) = dir.close().await {
-                    failed.push(error.to_string());
+                let closed = clock::timeout_at(deadline, dir.close());
+                match task::wait(|| "a data directory to close".into(), closed).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => failed.push(error.to_string()),
+                    Err(_) => failed.push(format!("a data directory did not close within {CLOSE_TIMEOUT:?}")),
                 }
             }
         }

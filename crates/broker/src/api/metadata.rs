@@ -9,7 +9,7 @@ use kafka_protocol::messages::{
 };
 use norn_core::metadata::{Image, Partition, Topic};
 use norn_env::clock::Duration;
-use norn_protocol::{topic, types::TopicId, ErrorCode};
+use norn_protocol::{topic, types::{NodeId, TopicId}, ErrorCode};
 
 use super::{group::wire, topics, Call, Session};
 use crate::server::Reply;
@@ -64,9 +64,9 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         }
     }
     let topics = if all {
-        image.topics_by_name().map(|topic| found(topic, &image)).collect()
+        image.topics_by_name().map(|topic| found(topic, &image, ctx.node)).collect()
     } else {
-        asked.into_iter().map(|asked| describe(asked, &image, &failed, call.version)).collect()
+        asked.into_iter().map(|asked| describe(asked, &image, &failed, &call)).collect()
     };
     let brokers = image.brokers().filter(|broker| !broker.fenced).map(|broker| {
         let endpoint = if broker.node == ctx.node { &call.endpoint } else { &broker.endpoint };
@@ -90,14 +90,14 @@ fn describe(
     asked: Asked,
     image: &Image,
     failed: &[(String, ErrorCode)],
-    version: i16,
+    call: &Call,
 ) -> MetadataResponseTopic {
     let known = match &asked {
         Asked::Name(name) => image.topic_by_name(name),
         Asked::Id(id) => image.topic(*id),
     };
     if let Some(topic) = known {
-        return found(topic, image);
+        return found(topic, image, call.ctx.node);
     }
     let response = MetadataResponseTopic::default().with_topic_authorized_operations(OPERATIONS_UNKNOWN);
     match asked {
@@ -110,15 +110,15 @@ fn describe(
             response.with_name(Some(TopicName(wire(&name)))).with_error_code(error.code())
         }
         Asked::Id(id) => {
-            let name = (version < NULL_NAME_SINCE).then(TopicName::default);
+            let name = (call.version < NULL_NAME_SINCE).then(TopicName::default);
             let response = response.with_name(name).with_topic_id(id.0);
             response.with_error_code(ErrorCode::UnknownTopicId.code())
         }
     }
 }
 
-fn found(topic: &Arc<Topic>, image: &Image) -> MetadataResponseTopic {
-    let partitions = topic.partitions.iter().enumerate().map(|(index, p)| partition(index as i32, p, image));
+fn found(topic: &Arc<Topic>, image: &Image, node: NodeId) -> MetadataResponseTopic {
+    let partitions = topic.partitions.iter().enumerate().map(|(index, p)| partition(index as i32, p, image, node));
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(wire(&topic.name))))
         .with_topic_id(topic.id.0)
@@ -127,8 +127,10 @@ fn found(topic: &Arc<Topic>, image: &Image) -> MetadataResponseTopic {
         .with_topic_authorized_operations(OPERATIONS_UNKNOWN)
 }
 
-fn partition(index: i32, partition: &Partition, image: &Image) -> MetadataResponsePartition {
-    let offline = partition.replicas.iter().filter(|node| !image.is_alive(**node));
+fn partition(index: i32, partition: &Partition, image: &Image, here: NodeId) -> MetadataResponsePartition {
+    // A replica here without a leader anywhere has given the leadership up: its disk failed.
+    let failed = |node: NodeId| node == here && partition.leader.is_none();
+    let offline = partition.replicas.iter().filter(|node| !image.is_alive(**node) || failed(**node));
     let error = if partition.leader.is_none() { ErrorCode::LeaderNotAvailable.code() } else { 0 };
     MetadataResponsePartition::default()
         .with_error_code(error)

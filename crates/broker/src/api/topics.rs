@@ -17,6 +17,11 @@ use uuid::Uuid;
 use super::Context;
 use crate::{controller::ChangeError, coordinator::OFFSETS_TOPIC};
 
+/// What `segment.bytes` and `internal.segment.bytes` allow at the least. `offsets.topic.segment.bytes` allows less, as it
+/// does in Kafka.
+const SEGMENT_BYTES_MIN: i32 = 1 << 20;
+const SEGMENT_BYTES_LEAST: i32 = 256;
+
 /// Why a topic was not created: what clients are told.
 pub(super) struct Failure {
     pub code: ErrorCode,
@@ -75,10 +80,14 @@ pub(super) async fn auto_create(
 /// Creates the topic that holds groups and their offsets; that it exists already is fine.
 pub(super) async fn create_offsets_topic(ctx: &Context, deadline: Instant) -> Result<(), ErrorCode> {
     let offsets = &ctx.config.offsets;
+    let segment_bytes = match offsets.topic_segment_bytes {
+        ..SEGMENT_BYTES_MIN => "internal.segment.bytes",
+        _ => "segment.bytes",
+    };
     let configs = vec![
         ("cleanup.policy".to_owned(), Some("compact".to_owned())),
         ("compression.type".to_owned(), Some("producer".to_owned())),
-        ("segment.bytes".to_owned(), Some(offsets.topic_segment_bytes.to_string())),
+        (segment_bytes.to_owned(), Some(offsets.topic_segment_bytes.max(SEGMENT_BYTES_LEAST).to_string())),
     ];
     let asked = CreateTopic {
         name: OFFSETS_TOPIC,
@@ -142,7 +151,7 @@ pub(super) async fn wait_until_open(ctx: &Context, name: &str, deadline: Instant
                 .iter()
                 .enumerate()
                 .filter(|(_, p)| here(p))
-                .all(|(index, _)| table.get(topic.id, index as i32).is_some())
+                .all(|(index, _)| table.is_settled(topic.id, index as i32))
         })
     });
     // What is not open by the deadline is found by the client's retry.

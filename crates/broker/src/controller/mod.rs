@@ -112,6 +112,11 @@ impl Controller {
         self.inner.image.clone()
     }
 
+    /// This broker.
+    pub fn node(&self) -> NodeId {
+        self.inner.node
+    }
+
     /// This broker's incarnation.
     pub fn broker_epoch(&self) -> BrokerEpoch {
         self.inner.broker_epoch

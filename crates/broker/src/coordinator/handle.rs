@@ -46,13 +46,18 @@ impl Coordinators {
         Coordinators { table, controller }
     }
 
-    /// The coordinator of a group: NOT_COORDINATOR where it does not run here, COORDINATOR_NOT_AVAILABLE while the
-    /// offsets topic does not exist.
+    /// The coordinator of a group: NOT_COORDINATOR where it does not run here, COORDINATOR_LOAD_IN_PROGRESS where it is
+    /// about to, COORDINATOR_NOT_AVAILABLE while the offsets topic does not exist.
     pub fn of(&self, group_id: &str) -> Result<CoordinatorHandle, ErrorCode> {
         let image = self.controller.image();
         let topic = image.topic_by_name(OFFSETS_TOPIC).ok_or(ErrorCode::CoordinatorNotAvailable)?;
         let index = group::partition_for(group_id, topic.partitions.len() as i32).0;
-        self.table.borrow().get(&index).cloned().ok_or(ErrorCode::NotCoordinator)
+        if let Some(running) = self.table.borrow().get(&index) {
+            return Ok(running.clone());
+        }
+        let led_here =
+            topic.partitions.get(index as usize).map(|p| p.leader) == Some(Some(self.controller.node()));
+        Err(if led_here { ErrorCode::CoordinatorLoadInProgress } else { ErrorCode::NotCoordinator })
     }
 
     /// All coordinators that run here, in the order of their partitions.

@@ -14,7 +14,10 @@ use norn_core::{
     replica::{Action, Event, Replica, Settings, Slot},
     Millis,
 };
-use norn_env::{clock, select, task};
+use norn_env::{
+    clock::{self, Duration},
+    select, task,
+};
 use norn_log::{dir::LogDir, LogId, PartitionLog, SyncTicket};
 use norn_protocol::{
     types::{LeaderEpoch, NodeId, Offset},
@@ -49,8 +52,6 @@ pub(super) struct Setup {
     pub published: Arc<Published>,
     pub controller: Controller,
     pub metrics: Arc<Metrics>,
-    /// `producer.id.expiration.ms`.
-    pub producer_ttl_ms: i64,
 }
 
 /// How a partition's task ended.
@@ -79,7 +80,6 @@ pub(super) struct Actor {
     published: Arc<Published>,
     controller: Controller,
     pub metrics: Arc<Metrics>,
-    producer_ttl_ms: i64,
     pub waiting: BTreeMap<Slot, Waiting>,
     next_slot: u64,
     pub actions: Vec<Action>,
@@ -109,7 +109,6 @@ pub(super) async fn run(setup: Setup) -> PartitionEnd {
         published: setup.published,
         controller: setup.controller,
         metrics: setup.metrics,
-        producer_ttl_ms: setup.producer_ttl_ms,
         waiting: BTreeMap::new(),
         next_slot: 0,
         actions: vec![],
@@ -222,7 +221,7 @@ impl Actor {
                 self.step(Event::Configured(settings)).await;
                 self.sync();
             }
-            Message::Retain => self.retain().await,
+            Message::Retain { producer_ttl } => self.retain(producer_ttl).await,
             Message::Close => return Some(End::Close),
             Message::Remove => return Some(End::Remove),
         }
@@ -344,11 +343,12 @@ impl Actor {
         }
     }
 
-    async fn retain(&mut self) {
+    async fn retain(&mut self, producer_ttl: Duration) {
         if self.failed {
             return;
         }
-        self.producers.expire(Millis(clock::wall_ms()), self.producer_ttl_ms);
+        let ttl_ms = i64::try_from(producer_ttl.as_millis()).unwrap_or(i64::MAX);
+        self.producers.expire(Millis(clock::wall_ms()), ttl_ms);
         match self.log.retain(clock::wall_ms(), self.replica.bounds().high_watermark).await {
             Ok(deleted) if deleted.segments > 0 => {
                 info!(log = %self.id, segments = deleted.segments, bytes = deleted.bytes, start = %self.log.start(), "retention");

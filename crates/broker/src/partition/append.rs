@@ -77,7 +77,8 @@ impl Actor {
         if !batches.is_empty() {
             match self.log.append(&batches, epoch, stamp).await {
                 Ok(()) => {
-                    let records = batches.iter().map(|(batch, _)| batch.header.record_count.max(0) as u64).sum();
+                    let records =
+                        batches.iter().map(|(batch, _)| batch.header.record_count.max(0) as u64).sum();
                     let bytes = batches.iter().map(|(batch, _)| batch.bytes.len() as u64).sum();
                     self.metrics.produced(records, bytes);
                     self.step(Event::Appended { end: self.log.end() }).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use norn_core::{metadata::TopicConfig, replica::Acks};
 use norn_env::{
-    clock::{self, Instant},
+    clock::{self, Duration, Instant},
     task,
 };
 use norn_protocol::{
@@ -23,13 +23,9 @@ pub(super) const QUEUE_LEN: usize = 1024;
 #[derive(Debug)]
 pub(crate) enum Origin {
     /// A producer, with the permit for the memory that its request takes until it is appended.
-    Client {
-        _memory: Arc<OwnedSemaphorePermit>,
-    },
+    Client { _memory: Arc<OwnedSemaphorePermit> },
     /// A coordinator of this broker, loaded in this leader epoch; its appends are refused in any other.
-    Coordinator {
-        epoch: LeaderEpoch,
-    },
+    Coordinator { epoch: LeaderEpoch },
 }
 
 /// One validated batch to be appended.
@@ -62,8 +58,10 @@ pub(super) enum Message {
     /// The image has a newer state of this partition.
     Assigned(Arc<norn_core::metadata::Partition>),
     Configured(Box<TopicConfig>),
-    /// Time to look at retention.
-    Retain,
+    /// Time to look at retention, and for producers that have not written for so long.
+    Retain {
+        producer_ttl: Duration,
+    },
     /// The broker shuts down: sync, snapshot, close.
     Close,
     /// The topic was deleted: close without any of that.

@@ -13,7 +13,10 @@ use norn_env::{
     select,
     task::{self, Shutdown, Tasks},
 };
-use norn_log::{dir::LogDir, LogError, LogId};
+use norn_log::{
+    dir::{Health, LogDir},
+    LogError, LogId,
+};
 use norn_protocol::types::{NodeId, TopicId};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
@@ -44,7 +47,6 @@ pub(crate) struct ManagerSetup {
     pub layers: Arc<BrokerLayers>,
     pub metrics: Arc<Metrics>,
     pub retention_check: Duration,
-    pub producer_ttl: Duration,
     pub shutdown: Shutdown,
 }
 
@@ -65,6 +67,8 @@ struct Open {
 enum Done {
     Opened(LogId, usize, Box<Result<Opened, LogError>>),
     Removed(LogId, Result<(), LogError>),
+    /// The leadership of a partition that cannot be opened.
+    GivenUp,
 }
 
 pub(crate) struct Manager {
@@ -78,7 +82,7 @@ pub(crate) struct Manager {
     /// When to tell again what a partition had no room for.
     tell_again: Option<Instant>,
     /// Partitions that could not be opened: they are not tried again before the next start.
-    failed: BTreeMap<Id, String>,
+    failed: BTreeMap<Id, LogId>,
     tasks: Tasks<(Id, PartitionEnd)>,
     /// Where the directory of a partition is, from before this start.
     found: BTreeMap<LogId, usize>,
@@ -132,7 +136,13 @@ impl Manager {
             let tell_again = self.tell_again;
             select! {
                 _ = shutdown.signaled() => break,
-                Some(done) = self.work.next(), if !self.work.is_empty() => self.done(done),
+                Some(done) = self.work.next(), if !self.work.is_empty() => {
+                    self.done(done);
+                    // What ended at the same time goes into the same table.
+                    while let Some(Some(done)) = self.work.next().now_or_never() {
+                        self.done(done);
+                    }
+                }
                 Some((name, ended)) = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
                     Ok((id, end)) => self.ended(id, end),
                     Err(_) => error!("{name} was stopped"),
@@ -154,6 +164,7 @@ impl Manager {
 
     /// Starts what the image asks for and ends what it no longer has.
     fn reconcile(&mut self, image: &Image) {
+        self.failed.retain(|(topic, _), _| image.topic(*topic).is_some());
         let mut all_told = true;
         for ((topic, _), open) in &mut self.open {
             if image.topic(*topic).is_none() && !open.removing {
@@ -223,6 +234,7 @@ impl Manager {
     fn done(&mut self, done: Done) {
         match done {
             Done::Opened(log, dir, opened) => self.opened(log, dir, *opened),
+            Done::GivenUp => {}
             Done::Removed(log, removed) => {
                 self.in_use.remove(&log.dir_name());
                 if let Err(cause) = removed {
@@ -232,11 +244,45 @@ impl Manager {
         }
     }
 
-    /// The directory with the fewest partitions, as Kafka chooses it.
+    /// The directory with the fewest partitions, as Kafka chooses it, among those that work.
     fn emptiest_dir(&self) -> usize {
         let mut counts = vec![0_usize; self.setup.dirs.len()];
         self.in_use.values().for_each(|dir| counts[*dir] += 1);
-        counts.iter().enumerate().min_by_key(|(_, count)| **count).map_or(0, |(at, _)| at)
+        let offline = |at: usize| *self.setup.dirs[at].health().borrow() != Health::Online;
+        let best = counts.iter().enumerate().min_by_key(|(at, count)| (offline(*at), **count));
+        best.map_or(0, |(at, _)| at)
+    }
+
+    /// Takes the partition as offline until the next start, and gives its leadership up, so that clients are told.
+    fn fail(&mut self, log: LogId, image: &Image) {
+        let assigned =
+            image.topic(log.topic_id).and_then(|topic| topic.partitions.get(log.partition as usize));
+        let led = assigned.filter(|assigned| assigned.leader == Some(self.setup.node));
+        if let Some(epoch) = led.map(|assigned| assigned.leader_epoch) {
+            let (controller, log) = (self.setup.controller.clone(), log.clone());
+            self.work.push(
+                async move {
+                    controller.resign_leadership(log.topic_id, log.partition, epoch).await;
+                    Done::GivenUp
+                }
+                .boxed(),
+            );
+        }
+        self.failed.insert((log.topic_id, log.partition), log);
+    }
+
+    /// Takes the image's partitions that were not found as offline: while a data directory is, they may lie in it, and
+    /// an empty log in another would pass for all that there is. Kafka does so too.
+    pub fn miss(&mut self, image: &Image) {
+        for topic in image.topics() {
+            for (index, assigned) in topic.partitions.iter().enumerate() {
+                let log = LogId { topic: topic.name.clone(), partition: index as i32, topic_id: topic.id };
+                if assigned.replicas.contains(&self.setup.node) && !self.found.contains_key(&log) {
+                    error!(%log, "the log is not in a data directory that works, its partition is offline");
+                    self.fail(log, image);
+                }
+            }
+        }
     }
 
     fn opened(&mut self, log: LogId, dir: usize, opened: Result<Opened, LogError>) {
@@ -247,7 +293,7 @@ impl Manager {
             Err(cause) => {
                 error!(%log, "the log cannot be opened, its partition is offline: {cause}");
                 self.in_use.remove(&log.dir_name());
-                self.failed.insert(id, cause.to_string());
+                self.fail(log, &image);
                 return;
             }
         };
@@ -276,7 +322,6 @@ impl Manager {
             published,
             controller: self.setup.controller.clone(),
             metrics: self.setup.metrics.clone(),
-            producer_ttl_ms: self.setup.producer_ttl.as_millis() as i64,
         };
         self.tasks.spawn(format!("partition {log}"), async move { (id, actor::run(setup).await) });
         self.found.insert(log.clone(), dir);
@@ -290,7 +335,9 @@ impl Manager {
             PartitionEnd::Removed => self.begin_removal(open.id, open.dir),
             PartitionEnd::Closed(result) => {
                 error!(log = %open.id, ?result, "the partition's task ended, it is offline");
-                self.failed.insert(id, "its task ended".into());
+                self.in_use.remove(&open.id.dir_name());
+                let image = self.setup.controller.image();
+                self.fail(open.id, &image);
             }
         }
     }
@@ -305,13 +352,14 @@ impl Manager {
     }
 
     fn look_at_retention(&mut self) {
+        let producer_ttl = self.setup.layers.producer_ttl(&self.setup.controller.image());
         let mut compacted = 0;
         for open in self.open.values() {
             if open.config.cleanup_policy.compact {
                 compacted += open.partition.view().log.size();
             }
             // A full queue means that it is busy; the next round comes.
-            let _ = open.partition.queue.try_send(Message::Retain);
+            let _ = open.partition.queue.try_send(Message::Retain { producer_ttl });
         }
         self.setup.metrics.compacted_bytes(compacted);
     }
@@ -321,9 +369,11 @@ impl Manager {
         let same = {
             let table = self.table.borrow();
             table.iter().map(|p| (p.topic_id(), p.index())).eq(self.open.keys().copied())
+                && table.offline().eq(self.failed.keys())
         };
         if !same {
-            let table = PartitionTable::new(self.open.values().map(|open| open.partition.clone()));
+            let open = self.open.values().map(|open| open.partition.clone());
+            let table = PartitionTable::new(open, self.failed.values().cloned());
             self.table.send_replace(Arc::new(table));
         }
         let offline =
