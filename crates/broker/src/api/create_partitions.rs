@@ -23,7 +23,13 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let deadline = call.deadline(request.timeout_ms);
     let mut results = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
-        let grown = grow(&call.ctx, topic, request.validate_only, deadline).await;
+        let times = request.topics.iter().filter(|other| other.name == topic.name).count();
+        let grown = if times > 1 {
+            let message = "Duplicate topic in request.".to_owned();
+            Err(Failure { code: ErrorCode::InvalidRequest, message })
+        } else {
+            grow(&call.ctx, topic, request.validate_only, deadline).await
+        };
         let answer = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
         results.push(match grown {
             Ok(()) => answer,

@@ -8,7 +8,7 @@ use norn_protocol::ErrorCode;
 
 use super::{
     code,
-    group::{check_group_id, text, ANSWER_MAX},
+    group::{text, ANSWER_MAX},
     Call, Session,
 };
 use crate::{coordinator::answer_by, server::Reply};
@@ -22,7 +22,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let mut waiting = Vec::with_capacity(request.groups_names.len());
     for name in request.groups_names {
         let group_id = text(&name.0);
-        let coordinator = check_group_id(&group_id).and_then(|()| call.ctx.coordinators.of(&group_id));
+        let coordinator = call.ctx.coordinators.of(&group_id);
         let answered = match coordinator {
             Ok(coordinator) => coordinator.step(deadline, |slot| Event::DeleteGroup { slot, group_id }).await,
             Err(error) => Err(error),

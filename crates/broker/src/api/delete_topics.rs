@@ -6,8 +6,11 @@ use kafka_protocol::messages::{
 use norn_core::metadata::controller::delete_topic;
 use norn_protocol::{types::TopicId, ErrorCode};
 
-use super::{group::wire, topics::Failure, Call, Context, Session};
+use super::{group::wire, topics::Failure, Call, Session};
 use crate::server::Reply;
+
+/// TOPIC_DELETION_DISABLED is known from this version on.
+const DELETION_DISABLED_SINCE: i16 = 3;
 
 pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let request: DeleteTopicsRequest = match call.decode() {
@@ -35,7 +38,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             }
             Some(topic) => {
                 let answer = answer.with_name(Some(TopicName(wire(&topic.name)))).with_topic_id(topic.id.0);
-                match delete(&call.ctx, topic.id, deadline).await {
+                match delete(&call, topic.id, deadline).await {
                     Ok(()) => answer,
                     Err(failure) => {
                         answer.with_error_code(failure.code.code()).with_error_message(Some(wire(&failure.message)))
@@ -47,10 +50,13 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     call.ready(&DeleteTopicsResponse::default().with_responses(responses))
 }
 
-async fn delete(ctx: &Context, id: TopicId, deadline: norn_env::clock::Instant) -> Result<(), Failure> {
+async fn delete(call: &Call, id: TopicId, deadline: norn_env::clock::Instant) -> Result<(), Failure> {
+    let ctx = &call.ctx;
     if !ctx.config.topics.delete_enable {
         let message = "Topic deletion is disabled (delete.topic.enable).".to_owned();
-        return Err(Failure { code: ErrorCode::TopicDeletionDisabled, message });
+        let known = call.version >= DELETION_DISABLED_SINCE;
+        let code = if known { ErrorCode::TopicDeletionDisabled } else { ErrorCode::InvalidRequest };
+        return Err(Failure { code, message });
     }
     let command = delete_topic(&ctx.controller.image(), id)?;
     ctx.controller.change(command, deadline).await?;

@@ -11,6 +11,8 @@ use super::{topics, Call, Session};
 use crate::{coordinator::OFFSETS_TOPIC, server::Reply};
 
 const KEY_GROUP: i8 = 0;
+const KEY_TRANSACTION: i8 = 1;
+const KEY_SHARE: i8 = 2;
 
 /// How long creating the offsets topic may take before the client is told to ask again.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,15 +31,16 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         } else {
             Ok(())
         }
+    } else if matches!(request.key_type, KEY_TRANSACTION | KEY_SHARE) {
+        // There are none, and none will come while the client waits: an error that it does not retry.
+        Err(ErrorCode::UnsupportedVersion)
     } else {
-        // Transaction and share coordinators do not exist yet.
-        Err(ErrorCode::CoordinatorNotAvailable)
+        Err(ErrorCode::InvalidRequest)
     };
     let endpoint = &call.endpoint;
     let coordinators = keys.into_iter().map(|key| {
-        let result = if key.is_empty() && request.key_type == KEY_GROUP { Err(ErrorCode::InvalidGroupId) } else { found };
         let coordinator = Coordinator::default().with_key(key);
-        match result {
+        match found {
             Ok(()) => coordinator
                 .with_node_id(BrokerId(call.ctx.node.0))
                 .with_host(StrBytes::from_string(endpoint.host.clone()))

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use kafka_protocol::protocol::StrBytes;
 use norn_core::group::{Event, Response, Slot};
-use norn_env::clock::{Duration, Instant};
+use norn_env::{
+    clock::{Duration, Instant},
+    select,
+};
 use norn_protocol::ErrorCode;
 
 use super::{Call, Context};
@@ -32,14 +35,6 @@ pub(super) fn maybe_wire(from: &Option<Arc<str>>) -> Option<StrBytes> {
     from.as_deref().map(wire)
 }
 
-/// Kafka's rule for the group ids of the classic protocol: not empty, except for offsets without a group.
-pub(super) fn check_group_id(group_id: &str) -> Result<(), ErrorCode> {
-    if group_id.is_empty() {
-        return Err(ErrorCode::InvalidGroupId);
-    }
-    Ok(())
-}
-
 /// Hands an event to the coordinator of its group; `encode` makes the response of the answer, or of why there is none.
 pub(super) async fn step(
     call: &Call,
@@ -48,13 +43,21 @@ pub(super) async fn step(
     event: impl FnOnce(Slot) -> Event + Send + 'static,
     encode: impl FnOnce(Result<Response, ErrorCode>) -> server::Response + Send + 'static,
 ) -> Reply {
-    let handed_over = match check_group_id(group_id).and_then(|()| call.ctx.coordinators.of(group_id)) {
+    let handed_over = match call.ctx.coordinators.of(group_id) {
         Ok(coordinator) => coordinator.step(call.received + ANSWER_MAX, event).await,
         Err(error) => Err(error),
     };
     match handed_over {
         Ok(answered) => {
-            Reply::Waiting(Box::pin(async move { encode(answer_by(answered, answer_by_at).await) }))
+            let mut stopping = call.ctx.stopping.clone();
+            // Joins and syncs wait for other members, which a shutdown does not.
+            let parked = answer_by_at > call.received + ANSWER_MAX;
+            Reply::Waiting(Box::pin(async move {
+                encode(select! {
+                    answer = answer_by(answered, answer_by_at) => answer,
+                    _ = stopping.signaled(), if parked => Err(ErrorCode::NotCoordinator),
+                })
+            }))
         }
         Err(error) => Reply::Ready(encode(Err(error))),
     }

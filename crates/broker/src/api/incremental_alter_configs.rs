@@ -32,7 +32,15 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     };
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
-        let altered = alter(&call, resource, request.validate_only).await;
+        let same = |other: &&AlterConfigsResource| {
+            (other.resource_type, &other.resource_name) == (resource.resource_type, &resource.resource_name)
+        };
+        let altered = if request.resources.iter().filter(same).count() > 1 {
+            let message = "Each resource must appear at most once.".to_owned();
+            Err(Failure { code: ErrorCode::InvalidRequest, message })
+        } else {
+            alter(&call, resource, request.validate_only).await
+        };
         let response = AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());

@@ -17,8 +17,11 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     };
     let id = if request.transactional_id.is_some() {
         // There is no transaction coordinator: FindCoordinator says so too.
-        Err(ErrorCode::CoordinatorNotAvailable)
+        Err(ErrorCode::UnsupportedVersion)
+    } else if (request.producer_id.0 == -1) != (request.producer_epoch == -1) {
+        Err(ErrorCode::InvalidRequest)
     } else {
+        // An idempotent producer that has an id already gets another: only transactions bump an epoch (KIP-360).
         call.ctx.producer_ids.next(call.received + BLOCK_TIMEOUT).await
     };
     let response = InitProducerIdResponse::default();

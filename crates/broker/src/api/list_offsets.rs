@@ -56,6 +56,7 @@ async fn answer_one(
 ) -> ListOffsetsPartitionResponse {
     let response = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
     let found = match table.resolve(Some(topic), TopicId::NONE, wanted.partition_index) {
+        Ok(_) if version < known_since(wanted.timestamp) => Err(ErrorCode::UnsupportedVersion),
         Ok(partition) => find(&partition.view(), wanted).await,
         Err(error) => Err(error),
     };
@@ -65,6 +66,16 @@ async fn answer_one(
             response.with_timestamp(found.timestamp).with_offset(found.offset).with_leader_epoch(epoch)
         }
         Err(error) => response.with_error_code(error.code()).with_timestamp(-1).with_offset(-1).with_leader_epoch(-1),
+    }
+}
+
+/// The version that brought a special timestamp (Kafka's `ReplicaManager.fetchOffset`).
+fn known_since(timestamp: i64) -> i16 {
+    match timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        _ => 0,
     }
 }
 

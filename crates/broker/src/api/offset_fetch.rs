@@ -13,7 +13,7 @@ use norn_core::group::FetchedTopic;
 use norn_protocol::{types::PartitionIndex, ErrorCode};
 
 use super::{
-    group::{self, text, wire, ANSWER_MAX},
+    group::{text, wire, ANSWER_MAX},
     Call, Session,
 };
 use crate::{coordinator::answer_by, server::Reply};
@@ -81,7 +81,7 @@ impl Waiting {
 }
 
 async fn ask(call: &Call, group_id: &Arc<str>, asked: Asked, deadline: norn_env::clock::Instant) -> Waiting {
-    let coordinator = group::check_group_id(group_id).and_then(|()| call.ctx.coordinators.of(group_id));
+    let coordinator = call.ctx.coordinators.of(group_id);
     let answered = match coordinator {
         Ok(coordinator) => {
             let group_id = group_id.clone();
