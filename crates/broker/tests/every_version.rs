@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -29,6 +29,7 @@ use kafka_protocol::{
     },
     protocol::Request,
 };
+use norn_env::clock;
 use norn_protocol::{client::topic_name, versions};
 use support::{batch, text, Client, Node};
 use uuid::Uuid;
@@ -36,6 +37,8 @@ use uuid::Uuid;
 /// A topic that exists, one that does not.
 const TOPIC: &str = "orders";
 const MISSING: &str = "missing";
+
+const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 
 struct Run {
     node: Node,
@@ -198,7 +201,8 @@ async fn fetch(run: &mut Run) {
                     .with_fetch_offset(offset)
                     .with_partition_max_bytes(1 << 20)
             };
-            let topic = FetchTopic::default().with_partitions(vec![partition(0), partition(1), partition(99)]);
+            let topic =
+                FetchTopic::default().with_partitions(vec![partition(0), partition(1), partition(99)]);
             match version {
                 ..=12 => topic.with_topic(topic_name(name)),
                 _ => topic.with_topic_id(id),
@@ -291,7 +295,13 @@ async fn groups(run: &mut Run) {
         if version >= 1 {
             join = join.with_rebalance_timeout_ms(30_000);
         }
-        let mut joined = run.ask(version, "join", join.clone()).await.unwrap();
+        let mut joined = loop {
+            let joined = run.ask(version, "join", join.clone()).await.unwrap();
+            if joined.error_code != COORDINATOR_LOAD_IN_PROGRESS {
+                break joined;
+            }
+            clock::sleep(Duration::from_millis(20)).await;
+        };
         if version >= 4 {
             assert_eq!(joined.error_code, 79, "version {version}: MEMBER_ID_REQUIRED");
             joined = run.ask(version, "join again", join.with_member_id(joined.member_id)).await.unwrap();
@@ -309,14 +319,16 @@ async fn groups(run: &mut Run) {
                 .with_generation_id(generation)
                 .with_assignments(vec![assignment]);
             if version >= 5 {
-                sync = sync.with_protocol_type(Some(text("consumer"))).with_protocol_name(Some(text("range")));
+                sync =
+                    sync.with_protocol_type(Some(text("consumer"))).with_protocol_name(Some(text("range")));
             }
             let synced = run.ask(version, "sync", sync).await.unwrap();
             assert_eq!((synced.error_code, synced.assignment.len()), (0, 6), "version {version}");
         }
         for version in served(ApiKey::Heartbeat) {
             run.ask(version, "empty", HeartbeatRequest::default()).await;
-            let beat = HeartbeatRequest::default().with_group_id(group.clone()).with_member_id(member.clone());
+            let beat =
+                HeartbeatRequest::default().with_group_id(group.clone()).with_member_id(member.clone());
             let beat = run.ask(version, "beat", beat.with_generation_id(generation)).await.unwrap();
             assert_eq!(beat.error_code, 0, "version {version}");
         }
@@ -364,7 +376,11 @@ async fn offsets(run: &mut Run) {
                     .with_partition_index(index)
                     .with_committed_offset(2)
                     .with_committed_metadata(Some(text("note")));
-                if version >= 6 { partition.with_committed_leader_epoch(0) } else { partition }
+                if version >= 6 {
+                    partition.with_committed_leader_epoch(0)
+                } else {
+                    partition
+                }
             };
             OffsetCommitRequestTopic::default()
                 .with_name(topic_name(name))
@@ -382,7 +398,9 @@ async fn offsets(run: &mut Run) {
         run.ask(version, "empty", OffsetFetchRequest::default()).await;
         if version < 8 {
             let topics = [TOPIC, MISSING].map(|name| {
-                OffsetFetchRequestTopic::default().with_name(topic_name(name)).with_partition_indexes(vec![0, 99])
+                OffsetFetchRequestTopic::default()
+                    .with_name(topic_name(name))
+                    .with_partition_indexes(vec![0, 99])
             });
             let request = OffsetFetchRequest::default().with_group_id(group());
             let some = request.clone().with_topics(Some(topics.into()));
@@ -394,12 +412,15 @@ async fn offsets(run: &mut Run) {
             continue;
         }
         let topics = [TOPIC, MISSING].map(|name| {
-            OffsetFetchRequestTopics::default().with_name(topic_name(name)).with_partition_indexes(vec![0, 99])
+            OffsetFetchRequestTopics::default()
+                .with_name(topic_name(name))
+                .with_partition_indexes(vec![0, 99])
         });
         let some = OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(Some(topics.into()));
         let all = OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(None);
         let none = OffsetFetchRequestGroup::default().with_group_id(GroupId(text(MISSING))).with_topics(None);
-        let request = OffsetFetchRequest::default().with_groups(vec![some, all, none]).with_require_stable(true);
+        let request =
+            OffsetFetchRequest::default().with_groups(vec![some, all, none]).with_require_stable(true);
         let response = run.ask(version, "some", request).await.unwrap();
         for at in [0, 1] {
             assert_eq!(response.groups[at].topics[0].partitions[0].committed_offset, 2, "version {version}");
@@ -446,7 +467,7 @@ async fn configs(run: &mut Run) {
             resource(2, "auto-0", "nonsense", 0),
             resource(2, "auto-1", "retention.ms", 2),
             resource(2, "auto-2", "retention.ms", 9),
-            resource(4, "1", "log.retention.ms", 0),
+            resource(4, "", "log.retention.ms", 0),
             resource(4, "x", "log.retention.ms", 0),
             resource(9, "x", "y", 0),
         ];
@@ -484,13 +505,12 @@ async fn topics(run: &mut Run) {
     for version in served(ApiKey::CreatePartitions) {
         run.ask(version, "empty", CreatePartitionsRequest::default()).await;
         let topic = |name: &str, count| {
-            CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(count).with_assignments(None)
+            CreatePartitionsTopic::default()
+                .with_name(topic_name(name))
+                .with_count(count)
+                .with_assignments(None)
         };
-        let topics = vec![
-            topic("auto-0", 2 + i32::from(version)),
-            topic("auto-1", 1),
-            topic(MISSING, 3),
-        ];
+        let topics = vec![topic("auto-0", 2 + i32::from(version)), topic("auto-1", 1), topic(MISSING, 3)];
         let request = CreatePartitionsRequest::default().with_topics(topics).with_timeout_ms(30_000);
         run.ask(version, "validate", request.clone().with_validate_only(true)).await;
         let response = run.ask(version, "grow", request).await.unwrap();
@@ -518,9 +538,11 @@ async fn the_rest(run: &mut Run) {
         run.ask(version, "empty", DeleteRecordsRequest::default()).await;
         let topics = [TOPIC, MISSING, "__consumer_offsets"].map(|name| {
             let partition = |offset| DeleteRecordsPartition::default().with_offset(offset);
-            DeleteRecordsTopic::default()
-                .with_name(topic_name(name))
-                .with_partitions(vec![partition(1), partition(1 << 40), partition(-7)])
+            DeleteRecordsTopic::default().with_name(topic_name(name)).with_partitions(vec![
+                partition(1),
+                partition(1 << 40),
+                partition(-7),
+            ])
         });
         let request = DeleteRecordsRequest::default().with_topics(topics.into()).with_timeout_ms(30_000);
         let response = run.ask(version, "some", request).await.unwrap();

@@ -54,7 +54,8 @@ impl Node {
             ("offsets.topic.num.partitions", "2"),
             ("internal.journal.file.bytes", "1048576"),
         ];
-        let layer = |(key, value): &(&str, &str)| Layer::new(Source::Flag { arg: String::new() }, *key, *value);
+        let layer =
+            |(key, value): &(&str, &str)| Layer::new(Source::Flag { arg: String::new() }, *key, *value);
         let (config, _) = Config::from_layers(base.iter().chain(settings).map(layer).collect()).unwrap();
         let (stop, shutdown) = task::shutdown();
         let broker = norn_broker::start(config, shutdown).await.unwrap();
@@ -123,7 +124,6 @@ impl Client {
         self.receive::<R>(version).await
     }
 
-    #[track_caller]
     pub async fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         match self.try_ask(version, request).await {
             Ok(response) => response,
