@@ -62,7 +62,7 @@ fn record(spec: &BatchSpec, i: u64) -> Record {
     };
     Record {
         timestamp: spec.timestamp + i as i64,
-        key: (content.counter % 3 != 0).then(|| Bytes::from(content.counter.to_string())),
+        key: (!content.counter.is_multiple_of(3)).then(|| Bytes::from(content.counter.to_string())),
         value: Some(value(content, spec.padding)),
         headers,
         ..Record::default()

@@ -73,12 +73,12 @@ fn disk(dice: &Stream) -> DiskSpeed {
 
 fn net(dice: &Stream) -> NetConfig {
     let ms = |range: std::ops::Range<u64>| Duration::from_micros(range.start)..Duration::from_micros(range.end);
-    let mut net = NetConfig::default();
-    net.latency = match dice.below(4) {
+    let latency = match dice.below(4) {
         0 => ms(20..120),
         1 | 2 => ms(100..2_000),
         _ => ms(500..12_000),
     };
+    let mut net = NetConfig { latency, ..NetConfig::default() };
     net.spike_probability = [0.0, 0.002, 0.01][dice.below(3) as usize];
     if dice.chance(0.15) {
         net.loss = dice.unit() * 0.01;
