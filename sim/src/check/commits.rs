@@ -110,7 +110,8 @@ mod tests {
     fn a_commit_without_an_answer_may_be_in_force() {
         let late = vec![sent(1, 10, 1), sent(2, 11, 1), done(2, true, 2), fetched(10, 3)];
         assert_eq!(verdict(true, late, &ctx()), 0);
-        let refused = vec![sent(1, 10, 1), sent(2, 11, 1), done(1, false, 2), done(2, true, 2), fetched(10, 3)];
+        let refused =
+            vec![sent(1, 10, 1), sent(2, 11, 1), done(1, false, 2), done(2, true, 2), fetched(10, 3)];
         assert_eq!(verdict(true, refused, &ctx()), 1);
     }
 

@@ -10,6 +10,8 @@ pub struct CheckContext {
     pub losses: Vec<Duration>,
     /// The bits that were flipped at rest.
     pub flips: Vec<Flip>,
+    /// When a broker's process ended, on its own or not: the next one trusts no bytes that it has not verified.
+    pub restarts: Vec<Duration>,
     /// Whether the world has one broker only: then high watermarks are compared across clients, not only within each.
     pub single_broker: bool,
 }
@@ -33,6 +35,15 @@ impl CheckContext {
     pub fn flipped(&self, topic: &str, partition: i32) -> bool {
         let directory = format!("{topic}-{partition}");
         self.flips.iter().any(|flip| flip.path.split('/').any(|part| part == directory))
+    }
+
+    /// Whether a bit of this partition's files was flipped while the process ran that answered: what a process wrote or
+    /// has verified it serves from the page cache without looking again.
+    pub fn flipped_under(&self, topic: &str, partition: i32, sent: Duration, done: Duration) -> bool {
+        let directory = format!("{topic}-{partition}");
+        let here = self.flips.iter().filter(|flip| flip.path.split('/').any(|part| part == directory));
+        let verified_since = |at: Duration| self.restarts.iter().any(|restart| (at..=sent).contains(restart));
+        here.filter(|flip| flip.at <= done).any(|flip| !verified_since(flip.at))
     }
 
     /// Whether a bit of any file below a topic's directories was flipped.

@@ -97,10 +97,12 @@ pub enum Event {
     Read { reader: Reader, tp: Tp, position: i64, hw: i64, records: Vec<(i64, i32, Content)>, span: Span },
     /// The final reading of a partition went from `start` to `end`.
     ReadBack { tp: Tp, start: i64, end: i64, at: Duration },
+    /// The final reading has come to its end: what it did not find is not there.
+    ReadBackEnded,
     /// The topic does not exist any more at the final reading.
     TopicMissing { topic: Arc<str>, at: Duration },
     /// Bytes came that are no record that anybody wrote.
-    BadBytes { reader: Reader, tp: Tp, offset: i64, detail: String },
+    BadBytes { reader: Reader, tp: Tp, offset: i64, detail: String, span: Span },
     /// The broker said that what is at this offset is corrupt.
     Corrupt { reader: Reader, tp: Tp, offset: i64, span: Span },
     /// The broker said that this offset is out of range.
@@ -112,7 +114,13 @@ pub enum Event {
     /// Someone asked that the topic be deleted.
     DeleteTopicAsked { topic: Arc<str>, id: Uuid },
     /// A member of a group was given these partitions in this generation.
-    Assigned { group: Arc<str>, generation: i32, member: String, partitions: Vec<(String, i32)>, at: Duration },
+    Assigned {
+        group: Arc<str>,
+        generation: i32,
+        member: String,
+        partitions: Vec<(String, i32)>,
+        at: Duration,
+    },
     /// A commit was sent; generation -1 for one outside of a membership.
     CommitSent { commit: u64, group: Arc<str>, tp: Tp, offset: i64, generation: i32, at: Duration },
     /// Its answer: acknowledged or refused. A commit without this event may be in force or not.

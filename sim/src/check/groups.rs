@@ -15,7 +15,8 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     let mut given: BTreeMap<&str, BTreeMap<i32, Duration>> = BTreeMap::new();
     let mut sent = BTreeMap::new();
     // A coordinator that lost its unsynced records counts generations from where they end.
-    let forgets = !log.facts(OFFSETS_TOPIC).sync && !ctx.losses.is_empty() || ctx.flipped_topic(OFFSETS_TOPIC);
+    let forgets =
+        !log.facts(OFFSETS_TOPIC).sync && !ctx.losses.is_empty() || ctx.flipped_topic(OFFSETS_TOPIC);
     for event in log.events {
         match event {
             Event::Assigned { group, generation, member, partitions, at } if !forgets => {
@@ -37,7 +38,8 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
             Event::CommitDone { commit, acked: true, .. } if !forgets => {
                 let Some((group, generation, at)) = sent.get(commit) else { continue };
                 let later = given.get(&***group).into_iter().flatten();
-                let Some((later, since)) = later.filter(|(later, _)| *later > generation).min_by_key(|(_, at)| **at)
+                let Some((later, since)) =
+                    later.filter(|(later, _)| *later > generation).min_by_key(|(_, at)| **at)
                 else {
                     continue;
                 };
@@ -89,7 +91,10 @@ mod tests {
 
     #[test]
     fn a_partition_has_one_owner_in_a_generation() {
-        assert_eq!(verdict([assigned(1, "a", &[0, 1], 1), assigned(1, "b", &[2], 1), assigned(2, "b", &[0], 2)]), 0);
+        assert_eq!(
+            verdict([assigned(1, "a", &[0, 1], 1), assigned(1, "b", &[2], 1), assigned(2, "b", &[0], 2)]),
+            0
+        );
         assert_eq!(verdict([assigned(1, "a", &[0, 1], 1), assigned(1, "b", &[1], 1)]), 1);
     }
 

@@ -23,7 +23,8 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
         match event {
             Event::Bounds { client, tp, start, hw, span } => {
                 if start.is_some_and(|start| start > *hw) {
-                    found.push(format!("{tp}: client {client} saw a log start above the high watermark {hw}"));
+                    found
+                        .push(format!("{tp}: client {client} saw a log start above the high watermark {hw}"));
                 }
                 sights.entry(tp).or_default().push(Sight { client: Some(*client), hw: *hw, span: *span });
             }
@@ -31,7 +32,9 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                 if let Some((above, ..)) = records.last().filter(|(offset, ..)| offset >= hw) {
                     let at = span.done.as_secs_f64();
                     let who = reader.client;
-                    found.push(format!("{tp}: client {who} got offset {above} with high watermark {hw} at {at:.3} s"));
+                    found.push(format!(
+                        "{tp}: client {who} got offset {above} with high watermark {hw} at {at:.3} s"
+                    ));
                 }
             }
             Event::Acked { tp, count, base: Some(base), span, .. } => {
@@ -96,7 +99,10 @@ mod tests {
 
     #[test]
     fn a_high_watermark_that_falls_is_found() {
-        assert_eq!(verdict(true, vec![bounds(1, 5, 1, 2), bounds(1, 5, 3, 4), bounds(2, 9, 5, 6)], &ctx()), 0);
+        assert_eq!(
+            verdict(true, vec![bounds(1, 5, 1, 2), bounds(1, 5, 3, 4), bounds(2, 9, 5, 6)], &ctx()),
+            0
+        );
         assert_eq!(verdict(true, vec![bounds(1, 5, 1, 2), bounds(1, 4, 3, 4)], &ctx()), 1);
     }
 

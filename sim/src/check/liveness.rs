@@ -23,7 +23,9 @@ pub fn check(log: &Log<'_>, _: &CheckContext) -> Vec<String> {
                     "client {client}: {what}: under way since {since:.3} s, not ended at {at:.3} s\n  {waits}"
                 ));
             }
-            Event::TimedOut { client, what, opened, span } if log.healed.is_some_and(|healed| *opened >= healed) => {
+            Event::TimedOut { client, what, opened, span }
+                if log.healed.is_some_and(|healed| *opened >= healed) =>
+            {
                 let (sent, done) = (span.sent.as_secs_f64(), span.done.as_secs_f64());
                 found.push(format!(
                     "client {client}: {what}, sent at {sent:.3} s on a new connection, had no answer at {done:.3} s"
@@ -50,7 +52,8 @@ mod tests {
     #[test]
     fn an_operation_past_its_bound_is_found_with_who_waited() {
         let began = Event::OpBegan { op: 1, client: 2, what: "flush".to_owned(), at: secs(1) };
-        let overdue = Event::OpOverdue { op: 1, at: secs(99), waits: vec!["broker: partition t-0".to_owned()] };
+        let overdue =
+            Event::OpOverdue { op: 1, at: secs(99), waits: vec!["broker: partition t-0".to_owned()] };
         assert_eq!(verdict(&[began.clone(), Event::OpEnded { op: 1 }]), 0);
         let found = check(&Log::of(&[began, overdue]), &ctx());
         assert!(found[0].contains("flush") && found[0].contains("partition t-0"));
@@ -58,7 +61,8 @@ mod tests {
 
     #[test]
     fn an_answer_may_fail_to_come_only_on_connections_from_before_the_heal() {
-        let timed_out = |opened| Event::TimedOut { client: 1, what: "Fetch".to_owned(), opened, span: span(60, 90) };
+        let timed_out =
+            |opened| Event::TimedOut { client: 1, what: "Fetch".to_owned(), opened, span: span(60, 90) };
         let healed = Event::Healed { at: secs(50) };
         assert_eq!(verdict(&[healed.clone(), timed_out(secs(40))]), 0);
         assert_eq!(verdict(&[healed, timed_out(secs(55))]), 1);

@@ -18,6 +18,8 @@ pub struct Log<'a> {
     pub deleted: Vec<(&'a Arc<str>, uuid::Uuid)>,
     /// When the faults stopped.
     pub healed: Option<Duration>,
+    /// Whether the final reading came to its end.
+    pub read_back_ended: bool,
 }
 
 /// The final reading of a partition.
@@ -25,8 +27,10 @@ pub struct Log<'a> {
 pub struct ReadBack {
     pub start: i64,
     pub end: i64,
+    /// Whether all of the partition was read.
+    pub is_whole: bool,
     pub records: BTreeMap<i64, Content>,
-    /// Offsets that the broker called corrupt.
+    /// Offsets that the broker, or the reader, called corrupt.
     pub corrupt: Vec<i64>,
 }
 
@@ -46,6 +50,7 @@ impl<'a> Log<'a> {
             read_back: BTreeMap::new(),
             deleted: vec![],
             healed: None,
+            read_back_ended: false,
         };
         for event in events {
             match event {
@@ -53,6 +58,7 @@ impl<'a> Log<'a> {
                     log.topics.insert(topic, *facts);
                 }
                 Event::Healed { at } => log.healed = Some(*at),
+                Event::ReadBackEnded => log.read_back_ended = true,
                 Event::DeleteRecordsAsked { tp, before } => {
                     let most = log.trimmed.entry(tp).or_insert(*before);
                     *most = (*most).max(*before);
@@ -60,13 +66,15 @@ impl<'a> Log<'a> {
                 Event::DeleteTopicAsked { topic, id } => log.deleted.push((topic, *id)),
                 Event::ReadBack { tp, start, end, .. } => {
                     let read = log.read_back.entry(tp).or_default();
-                    (read.start, read.end) = (*start, *end);
+                    (read.start, read.end, read.is_whole) = (*start, *end, true);
                 }
                 Event::Read { reader, tp, records, .. } if reader.client == FINAL_READER => {
                     let read = log.read_back.entry(tp).or_default();
                     read.records.extend(records.iter().map(|(offset, _, content)| (*offset, *content)));
                 }
-                Event::Corrupt { reader, tp, offset, .. } if reader.client == FINAL_READER => {
+                Event::Corrupt { reader, tp, offset, .. } | Event::BadBytes { reader, tp, offset, .. }
+                    if reader.client == FINAL_READER =>
+                {
                     log.read_back.entry(tp).or_default().corrupt.push(*offset);
                 }
                 _ => {}

@@ -29,10 +29,13 @@ fn streams(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
         for (offset, content) in &read.records {
             let stream = (content.client, content.stream);
             let previous = last.insert(stream, (*offset, *content));
-            let gapless = idempotent.contains_key(&(*tp, content.client, content.stream)) && !flipped && !forgets;
+            let gapless =
+                idempotent.contains_key(&(*tp, content.client, content.stream)) && !flipped && !forgets;
             let problem = match previous {
                 Some((_, before)) if before.counter == content.counter && !flipped => "stands twice",
-                Some((_, before)) if before.counter > content.counter && !flipped => "stands behind a later one",
+                Some((_, before)) if before.counter > content.counter && !flipped => {
+                    "stands behind a later one"
+                }
                 Some((_, before)) if gapless && before.counter + 1 != content.counter => {
                     "follows a gap in an idempotent stream"
                 }
@@ -44,7 +47,8 @@ fn streams(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                 }
                 _ => continue,
             };
-            let before = previous.map(|(at, before)| format!(" ({before} is at offset {at})")).unwrap_or_default();
+            let before =
+                previous.map(|(at, before)| format!(" ({before} is at offset {at})")).unwrap_or_default();
             found.push(format!("{tp}: {content} at offset {offset} {problem}{before}"));
         }
     }
@@ -103,16 +107,21 @@ fn refusals(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                 if !let_go && !lost && !log.was_deleted(tp) {
                     let who = format!("reader {}/{}", reader.client, reader.pass);
                     let at = span.done.as_secs_f64();
-                    found.push(format!("{tp}: {who} was told at {at:.3} s that its position {position} is out of range"));
+                    found.push(format!(
+                        "{tp}: {who} was told at {at:.3} s that its position {position} is out of range"
+                    ));
                 }
             }
             Event::SequenceRefused { tp, first, error, at } => {
                 let facts = log.facts(&tp.topic);
                 let lost = !facts.sync && ctx.lost_between(std::time::Duration::ZERO, *at);
-                let excused = facts.trim != Trim::Never || ctx.flipped(&tp.topic, tp.partition) || log.was_deleted(tp);
+                let excused =
+                    facts.trim != Trim::Never || ctx.flipped(&tp.topic, tp.partition) || log.was_deleted(tp);
                 if !lost && !excused {
                     let at = at.as_secs_f64();
-                    found.push(format!("{tp}: {first}, next in its sequence, was refused at {at:.3} s with {error}"));
+                    found.push(format!(
+                        "{tp}: {first}, next in its sequence, was refused at {at:.3} s with {error}"
+                    ));
                 }
             }
             _ => {}
@@ -175,7 +184,8 @@ mod tests {
 
     #[test]
     fn the_next_sequence_is_not_refused() {
-        let refused = || Event::SequenceRefused { tp: tp(), first: content(3), error: "45".to_owned(), at: secs(9) };
+        let refused =
+            || Event::SequenceRefused { tp: tp(), first: content(3), error: "45".to_owned(), at: secs(9) };
         assert_eq!(verdict(vec![topic(true, Trim::Never), refused()]), 1);
         assert_eq!(verdict(vec![topic(true, Trim::Records), refused()]), 0);
     }

@@ -29,7 +29,12 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                 let may_lose = !log.facts(&tp.topic).sync && !ctx.losses.is_empty();
                 found.extend(records.iter().find_map(|(offset, epoch, content)| {
                     let epoch = if may_lose { *epoch } else { -1 };
-                    let who = format!("reader {}/{} at {:.3} s", reader.client, reader.pass, span.done.as_secs_f64());
+                    let who = format!(
+                        "reader {}/{} at {:.3} s",
+                        reader.client,
+                        reader.pass,
+                        span.done.as_secs_f64()
+                    );
                     see(tp, *offset, epoch, *content, who)
                 }));
             }
@@ -43,13 +48,17 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                     see(tp, base + i as i64, -1, content, who)
                 }));
             }
-            Event::BadBytes { reader, tp, offset, detail } => {
+            Event::BadBytes { reader, tp, offset, detail, span }
+                if !ctx.flipped_under(&tp.topic, tp.partition, span.sent, span.done) =>
+            {
                 let who = format!("reader {}/{}", reader.client, reader.pass);
                 found.push(format!("{tp}: {who} got bytes at offset {offset} that nobody wrote: {detail}"));
             }
             Event::Corrupt { tp, offset, span, .. } if !ctx.flipped(&tp.topic, tp.partition) => {
                 let at = span.done.as_secs_f64();
-                found.push(format!("{tp}: offset {offset} is called corrupt at {at:.3} s, but no bit was flipped"));
+                found.push(format!(
+                    "{tp}: offset {offset} is called corrupt at {at:.3} s, but no bit was flipped"
+                ));
             }
             _ => {}
         }
@@ -93,8 +102,11 @@ mod tests {
     #[test]
     fn bytes_that_nobody_wrote_and_corruption_that_nobody_caused_are_found() {
         let reader = Reader { client: 1, pass: 0 };
-        let bad = Event::BadBytes { reader, tp: tp(), offset: 3, detail: "crc".to_owned() };
-        assert_eq!(verdict(vec![bad], &flipped()), 1);
+        let bad = Event::BadBytes { reader, tp: tp(), offset: 3, detail: "crc".to_owned(), span: span(8, 9) };
+        assert_eq!(verdict(vec![bad.clone()], &ctx()), 1);
+        assert_eq!(verdict(vec![bad.clone()], &flipped()), 0);
+        let verified_anew = CheckContext { restarts: vec![secs(7)], ..flipped() };
+        assert_eq!(verdict(vec![bad], &verified_anew), 1);
         assert_eq!(verdict(vec![corrupt(4)], &ctx()), 1);
         assert_eq!(verdict(vec![corrupt(4)], &flipped()), 0);
     }

@@ -21,7 +21,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_none_is_found() {
-        let events = [Event::Malformed { client: 1, detail: "correlation 3 after 1".to_owned(), at: secs(1) }];
+        let events =
+            [Event::Malformed { client: 1, detail: "correlation 3 after 1".to_owned(), at: secs(1) }];
         assert_eq!(check(&Log::of(&events), &ctx()).len(), 1);
         assert!(check(&Log::of(&[]), &ctx()).is_empty());
     }

@@ -10,7 +10,7 @@ use norn_env::sim::Stream as Dice;
 use norn_env::{clock, task};
 use norn_protocol::messages::metadata_request::MetadataRequestTopic;
 use norn_protocol::messages::{FindCoordinatorRequest, MetadataRequest};
-use norn_protocol::{ApiKey, StrBytes};
+use norn_protocol::StrBytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -62,7 +62,14 @@ pub struct Cluster {
 
 impl Cluster {
     /// Knows nothing yet but where to ask.
-    pub fn new(client: u32, name: &str, bootstrap: Vec<SocketAddr>, style: &Style, history: History, dice: Dice) -> Self {
+    pub fn new(
+        client: u32,
+        name: &str,
+        bootstrap: Vec<SocketAddr>,
+        style: &Style,
+        history: History,
+        dice: Dice,
+    ) -> Self {
         let request_timeout = Duration::from_millis(style.request_timeout_ms);
         Self {
             who: Identity { client, name: name.into(), history, request_timeout },
@@ -186,7 +193,8 @@ impl Cluster {
             return Ok(3);
         };
         if found.error_code == 0 {
-            let leaders = found.partitions.iter().map(|part| (part.partition_index, part.leader_id.0)).collect();
+            let leaders =
+                found.partitions.iter().map(|part| (part.partition_index, part.leader_id.0)).collect();
             let old = self.topics.get(topic).map_or(Uuid::nil(), |old| old.id);
             let id = if found.topic_id.is_nil() { old } else { found.topic_id };
             self.topics.insert(topic.to_owned(), Topic { id, leaders });
@@ -195,7 +203,10 @@ impl Cluster {
         Ok(found.error_code)
     }
 
-    fn learn_brokers(&mut self, brokers: &[norn_protocol::messages::metadata_response::MetadataResponseBroker]) {
+    fn learn_brokers(
+        &mut self,
+        brokers: &[norn_protocol::messages::metadata_response::MetadataResponseBroker],
+    ) {
         for broker in brokers {
             let Ok(ip) = broker.host.parse() else { continue };
             let Ok(port) = u16::try_from(broker.port) else { continue };
@@ -261,10 +272,5 @@ impl Cluster {
         };
         let addr = || Some(SocketAddr::new(host.parse().ok()?, u16::try_from(port).ok()?));
         Ok(if error == 0 { addr() } else { None })
-    }
-
-    /// The highest version of an API that a connection may use, for requests that must know beforehand.
-    pub fn supports(&self, connection: &Connection, key: ApiKey, version: i16) -> bool {
-        connection.versions(key as i16, version).is_some()
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::protocol::Request;
 use norn_env::clock::{self, Instant};
 use norn_env::net::{ReadHalf, Stream, WriteHalf};
 use norn_env::{select, task};
@@ -15,7 +16,6 @@ use norn_protocol::client::{correlation, decode_response, encode_request};
 use norn_protocol::frame::FrameReader;
 use norn_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use norn_protocol::{versions, ApiKey, StrBytes};
-use kafka_protocol::protocol::Request;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::CallError;
@@ -114,11 +114,6 @@ impl Connection {
         }
     }
 
-    /// When it was opened, in the history's time.
-    pub fn opened(&self) -> Duration {
-        self.opened
-    }
-
     /// Whether requests can still be sent.
     pub fn is_open(&self) -> bool {
         !self.waiting().closed
@@ -202,11 +197,6 @@ pub struct Pending<'a, R> {
 }
 
 impl<R: Request> Pending<'_, R> {
-    /// When it was sent, in the history's time.
-    pub fn sent(&self) -> Duration {
-        self.sent
-    }
-
     /// Waits for the answer; if none comes by `deadline`, the connection is closed.
     pub async fn answer(self, deadline: Instant) -> Result<(R::Response, Span), CallError> {
         let who = &self.connection.who;
@@ -286,7 +276,9 @@ async fn read(mut reader: ReadHalf, waiting: &Mutex<Waiting>, who: &Identity) {
                 (Some(reply), got) => {
                     return malformed(who, &format!("an answer to {got:?} instead of {}", reply.correlation))
                 }
-                (None, got) => return malformed(who, &format!("an answer to {got:?}, which nothing asked for")),
+                (None, got) => {
+                    return malformed(who, &format!("an answer to {got:?}, which nothing asked for"))
+                }
             }
         }
     }

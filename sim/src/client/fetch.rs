@@ -61,7 +61,11 @@ impl Fetcher {
     }
 
     /// A request for these positions: (topic, id, partition) to offset. In a session only what changed is sent.
-    pub fn request(&mut self, want: &BTreeMap<(String, i32), (Uuid, i64)>, appetite: Appetite) -> FetchRequest {
+    pub fn request(
+        &mut self,
+        want: &BTreeMap<(String, i32), (Uuid, i64)>,
+        appetite: Appetite,
+    ) -> FetchRequest {
         for ((topic, _), (id, _)) in want {
             self.ids.insert(*id, topic.clone());
         }
@@ -98,7 +102,8 @@ impl Fetcher {
             let of_topic = ForgottenTopic::default().with_partitions(vec![*partition]);
             match self.version {
                 BY_ID.. => {
-                    let id = self.ids.iter().find(|(_, name)| *name == topic).map_or(Uuid::nil(), |(id, _)| *id);
+                    let id =
+                        self.ids.iter().find(|(_, name)| *name == topic).map_or(Uuid::nil(), |(id, _)| *id);
                     of_topic.with_topic_id(id)
                 }
                 _ => of_topic.with_topic(topic_name(topic)),

@@ -158,7 +158,15 @@ mod tests {
 
     fn spec(compression: Compression) -> BatchSpec {
         let first = Content { client: 3, stream: 1, counter: 7 };
-        BatchSpec { first, count: 4, padding: 50, compression, producer: None, timestamp: 1_000, headers: true }
+        BatchSpec {
+            first,
+            count: 4,
+            padding: 50,
+            compression,
+            producer: None,
+            timestamp: 1_000,
+            headers: true,
+        }
     }
 
     #[test]

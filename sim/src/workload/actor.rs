@@ -28,7 +28,13 @@ pub struct Actor {
 }
 
 impl Actor {
-    pub fn new(cluster: Cluster, plan: Arc<Plan>, me: ClientPlan, process: u32, phase: watch::Receiver<Phase>) -> Self {
+    pub fn new(
+        cluster: Cluster,
+        plan: Arc<Plan>,
+        me: ClientPlan,
+        process: u32,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
         let first = process * STREAMS_PER_PROCESS;
         Self { cluster, plan, me, process, phase, streams: first, passes: first }
     }
@@ -110,6 +116,10 @@ impl Actor {
 
     /// The lowest version of Fetch that can carry what is produced in this world.
     pub fn fetch_floor(&self) -> i16 {
-        if self.plan.zstd { 10 } else { 4 }
+        if self.plan.zstd {
+            10
+        } else {
+            4
+        }
     }
 }

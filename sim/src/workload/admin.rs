@@ -9,15 +9,15 @@ use norn_protocol::messages::delete_records_request::{DeleteRecordsPartition, De
 use norn_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use norn_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use norn_protocol::messages::{
-    DeleteGroupsRequest, DeleteRecordsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    IncrementalAlterConfigsRequest, ListGroupsRequest, MetadataRequest,
+    DeleteGroupsRequest, DeleteRecordsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeGroupsRequest, IncrementalAlterConfigsRequest, ListGroupsRequest, MetadataRequest,
 };
 use norn_protocol::StrBytes;
 
 use super::actor::Actor;
 use super::plan::{Role, TrimPlan};
-use super::short_lived;
 use super::reading::{list_offset, EARLIEST, LATEST};
+use super::short_lived;
 use crate::check::{Event, Tp};
 use crate::client::{CallError, Connection};
 
@@ -61,7 +61,11 @@ async fn act(actor: &mut Actor, connection: &Connection, topics: &[usize]) -> Re
             let all = |version: i16| {
                 // In version 0 no topics at all means all of them.
                 let request = MetadataRequest::default();
-                if version == 0 { request.with_topics(Some(vec![])) } else { request.with_topics(None) }
+                if version == 0 {
+                    request.with_topics(Some(vec![]))
+                } else {
+                    request.with_topics(None)
+                }
             };
             actor.cluster.call(connection, 0, all).await.map(drop)
         }
@@ -70,7 +74,11 @@ async fn act(actor: &mut Actor, connection: &Connection, topics: &[usize]) -> Re
 }
 
 /// Describes one topic's settings: each must be there.
-async fn describe_configs(actor: &mut Actor, connection: &Connection, topics: &[usize]) -> Result<(), CallError> {
+async fn describe_configs(
+    actor: &mut Actor,
+    connection: &Connection,
+    topics: &[usize],
+) -> Result<(), CallError> {
     let Some(topic) = pick(actor, topics) else { return Ok(()) };
     let resource = DescribeConfigsResource::default()
         .with_resource_type(TOPIC)
@@ -126,7 +134,11 @@ async fn groups(actor: &mut Actor, connection: &Connection) -> Result<(), CallEr
 }
 
 /// Deletes records of a topic of which the plan foresees it.
-async fn delete_records(actor: &mut Actor, connection: &Connection, topics: &[usize]) -> Result<(), CallError> {
+async fn delete_records(
+    actor: &mut Actor,
+    connection: &Connection,
+    topics: &[usize],
+) -> Result<(), CallError> {
     let trimmed: Vec<_> =
         actor.topics(topics).into_iter().filter(|topic| topic.trim == TrimPlan::Records).collect();
     let dice = actor.cluster.dice().clone();

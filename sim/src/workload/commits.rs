@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use norn_protocol::client::topic_name;
-use norn_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use norn_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use norn_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
@@ -159,7 +161,12 @@ pub async fn fetch_committed(
         for topic in &of_group.topics {
             for part in &topic.partitions {
                 errors.push(part.error_code);
-                found.push((topic.name.to_string(), part.partition_index, part.committed_offset, &part.metadata));
+                found.push((
+                    topic.name.to_string(),
+                    part.partition_index,
+                    part.committed_offset,
+                    &part.metadata,
+                ));
             }
         }
     }

@@ -13,7 +13,8 @@ use crate::check::Tp;
 pub async fn run(actor: &mut Actor) {
     let Role::Committer { partitions, .. } = actor.me.role else { return };
     let topic: Arc<str> = actor.plan.topics[0].name.as_str().into();
-    let partitions: Vec<Tp> = (0..partitions.min(actor.plan.topics[0].partitions)).map(|p| Tp::new(&topic, p)).collect();
+    let partitions: Vec<Tp> =
+        (0..partitions.min(actor.plan.topics[0].partitions)).map(|p| Tp::new(&topic, p)).collect();
     let client = actor.cluster.client();
     let name = |process: u32| -> Arc<str> { format!("offsets-{client}-{process}").into() };
     for process in 0..actor.process {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use norn_env::clock;
 use norn_protocol::client::topic_name;
-use norn_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use norn_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use norn_protocol::messages::OffsetForLeaderEpochRequest;
 
 use super::actor::Actor;
@@ -51,8 +53,11 @@ async fn read(
     reading: &mut Reading,
     partitions: &[Tp],
 ) -> Result<bool, CallError> {
-    let Role::Consumer { max_wait_ms, min_bytes, max_bytes, seeks, .. } = actor.me.role else { return Ok(true) };
-    let appetite = Appetite { max_wait_ms, min_bytes, max_bytes, partition_max_bytes: max_bytes.min(1 << 20) };
+    let Role::Consumer { max_wait_ms, min_bytes, max_bytes, seeks, .. } = actor.me.role else {
+        return Ok(true);
+    };
+    let appetite =
+        Appetite { max_wait_ms, min_bytes, max_bytes, partition_max_bytes: max_bytes.min(1 << 20) };
     let polls = actor.cluster.dice().range(5..400);
     for _ in 0..polls {
         if !actor.works() {
@@ -105,7 +110,8 @@ async fn epoch_end(actor: &mut Actor, connection: &Connection, tp: &Tp) -> Resul
         .with_partition(tp.partition)
         .with_current_leader_epoch(-1)
         .with_leader_epoch(0);
-    let of_topic = OffsetForLeaderTopic::default().with_topic(topic_name(&tp.topic)).with_partitions(vec![part]);
+    let of_topic =
+        OffsetForLeaderTopic::default().with_topic(topic_name(&tp.topic)).with_partitions(vec![part]);
     let request = |_| {
         let consumer = norn_protocol::messages::BrokerId(-1);
         OffsetForLeaderEpochRequest::default().with_replica_id(consumer).with_topics(vec![of_topic])
@@ -113,7 +119,10 @@ async fn epoch_end(actor: &mut Actor, connection: &Connection, tp: &Tp) -> Resul
     let (response, _) = actor.cluster.call(connection, 2, request).await?;
     for answer in response.topics.iter().flat_map(|topic| &topic.partitions) {
         if answer.error_code != 0 && !passes(answer.error_code) {
-            actor.surprise(format!("OffsetForLeaderEpoch of {tp} was answered with error {}", answer.error_code));
+            actor.surprise(format!(
+                "OffsetForLeaderEpoch of {tp} was answered with error {}",
+                answer.error_code
+            ));
         }
     }
     Ok(())

@@ -15,7 +15,9 @@ use super::actor::Actor;
 use super::errors::{is_about_sequence, passes, DUPLICATE_SEQUENCE};
 use super::plan::Role;
 use crate::check::{Content, Event, OpGuard, Span, Tp};
-use crate::client::{encode_batch, produce_request, BatchSpec, CallError, Connection, Pending, ProduceAnswer, Sequenced};
+use crate::client::{
+    encode_batch, produce_request, BatchSpec, CallError, Connection, Pending, ProduceAnswer, Sequenced,
+};
 
 /// Kafka's limit of requests in flight that keeps the order.
 const WINDOW_MAX: usize = 5;
@@ -84,8 +86,13 @@ async fn init(actor: &mut Actor) -> (ProducerId, ProducerEpoch) {
     let _op = actor.begin("get a producer id");
     loop {
         let connection = actor.cluster.any().await;
-        let request = |_| InitProducerIdRequest::default().with_transaction_timeout_ms(60_000);
+        let request = |_| {
+            InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000)
+        };
         if let Ok((response, _)) = actor.cluster.call(&connection, 0, request).await {
+            if !matches!(response.error_code, 0 | 14 | 15 | 16 | 41) && !passes(response.error_code) {
+                actor.surprise(format!("InitProducerId was answered with error {}", response.error_code));
+            }
             if response.error_code == 0 {
                 actor.cluster.worked();
                 return (ProducerId(response.producer_id.0), ProducerEpoch(response.producer_epoch));
@@ -167,7 +174,8 @@ impl Producer<'_> {
                 if batches.is_empty() {
                     break;
                 }
-                let parts = batches.iter().map(|batch| (self.lanes[batch.lane].tp.partition, batch.bytes.clone()));
+                let parts =
+                    batches.iter().map(|batch| (self.lanes[batch.lane].tp.partition, batch.bytes.clone()));
                 let request = produce_request(version, acks, TIMEOUT_MS, (topic, id), parts.collect());
                 match connection.send_at(version, &request).await {
                     Ok(pending) => flight.push_back((pending, batches)),
@@ -228,13 +236,20 @@ impl Producer<'_> {
     }
 
     /// Takes in what the broker says of a batch; gives it back if it must be sent again.
-    fn settle(&self, batch: Batch, answers: &[ProduceAnswer], span: Span, failed: &[Batch]) -> Result<(), (Batch, End)> {
+    fn settle(
+        &self,
+        batch: Batch,
+        answers: &[ProduceAnswer],
+        span: Span,
+        failed: &[Batch],
+    ) -> Result<(), (Batch, End)> {
         let tp = &self.lanes[batch.lane].tp;
         let Some(answer) = answers.iter().find(|answer| answer.partition == tp.partition) else {
             self.actor.surprise(format!("a produce to {tp} was answered without that partition"));
             return Err((batch, End::Again));
         };
-        let acked = |base| Event::Acked { tp: tp.clone(), first: batch.first, count: batch.count, base, span };
+        let acked =
+            |base| Event::Acked { tp: tp.clone(), first: batch.first, count: batch.count, base, span };
         // Behind a batch that failed the sequence cannot be right.
         let is_next = !failed.iter().any(|other| other.lane == batch.lane);
         match answer.error {
@@ -254,7 +269,10 @@ impl Producer<'_> {
             }
             error if is_about_sequence(error) || passes(error) => Err((batch, End::Again)),
             error => {
-                self.actor.surprise(format!("a produce of {} to {tp} was answered with error {error}", batch.first));
+                self.actor.surprise(format!(
+                    "a produce of {} to {tp} was answered with error {error}",
+                    batch.first
+                ));
                 Err((batch, End::Again))
             }
         }

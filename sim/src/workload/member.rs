@@ -39,8 +39,7 @@ pub async fn run(actor: &mut Actor) {
     let topic: Arc<str> = plan.name.as_str().into();
     let instance = is_static.then(|| format!("instance-{}", actor.cluster.client()));
     let group: Arc<str> = format!("{group}-{topic}").into();
-    let mut membership =
-        Membership { group, instance, session_ms, member: String::new(), generation: -1 };
+    let mut membership = Membership { group, instance, session_ms, member: String::new(), generation: -1 };
     let mut settle = None;
     loop {
         if !actor.works() && settle.is_none() {
@@ -62,7 +61,7 @@ pub async fn run(actor: &mut Actor) {
             Err(Refusal::Error(_)) => actor.cluster.pause().await,
             // The answer may have named us: who joins under no id once more is another member, which the group waits for
             // until its session ends.
-            Err(Refusal::Call(_)) => actor.cluster.pause().await,
+            Err(Refusal::Call) => actor.cluster.pause().await,
         }
     }
 }
@@ -75,7 +74,8 @@ async fn generation(
     partitions: &[Tp],
 ) -> Result<Turn, CallError> {
     let Role::Member { leaves, session_ms, .. } = actor.me.role else { return Ok(Turn::Done) };
-    let mut share = Share { reading: Reading::new(actor.cluster.dice().chance(0.5)), committed: BTreeMap::new() };
+    let mut share =
+        Share { reading: Reading::new(actor.cluster.dice().chance(0.5)), committed: BTreeMap::new() };
     if !partitions.is_empty() {
         let Some(committed) = fetch_committed(actor, connection, &membership.group, partitions).await? else {
             actor.cluster.pause().await;
@@ -139,7 +139,8 @@ async fn read(
         // The next round asks again.
         actor.cluster.refresh(&first.topic, false).await?;
     }
-    let appetite = Appetite { max_wait_ms: 200, min_bytes: 1, max_bytes: 100_000, partition_max_bytes: 20_000 };
+    let appetite =
+        Appetite { max_wait_ms: 200, min_bytes: 1, max_bytes: 100_000, partition_max_bytes: 20_000 };
     // One broker is leader and coordinator; with several this connection would be the leader's own.
     if share.reading.poll(actor, coordinator, appetite).await?.stale {
         share.reading.reconnected();

@@ -33,13 +33,14 @@ pub struct Membership {
 
 /// A join or a sync did not work.
 pub enum Refusal {
-    Call(CallError),
+    /// It has no answer.
+    Call,
     Error(i16),
 }
 
 impl From<CallError> for Refusal {
-    fn from(error: CallError) -> Self {
-        Refusal::Call(error)
+    fn from(_: CallError) -> Self {
+        Refusal::Call
     }
 }
 
@@ -86,7 +87,11 @@ impl Membership {
                     .with_group_instance_id(self.instance.as_deref().map(text))
                     .with_protocol_type(text("consumer"))
                     .with_protocols(vec![protocol]);
-                if version >= 1 { request.with_rebalance_timeout_ms(REBALANCE_MS) } else { request }
+                if version >= 1 {
+                    request.with_rebalance_timeout_ms(REBALANCE_MS)
+                } else {
+                    request
+                }
             };
             let version = actor.cluster.version(connection, 11, floor)?;
             let pending = connection.send_at(version, &request(version)).await?;
@@ -133,7 +138,9 @@ impl Membership {
                 .with_group_instance_id(self.instance.as_deref().map(text))
                 .with_assignments(assignments);
             match version {
-                5.. => request.with_protocol_type(Some(text("consumer"))).with_protocol_name(Some(text(PROTOCOL))),
+                5.. => request
+                    .with_protocol_type(Some(text("consumer")))
+                    .with_protocol_name(Some(text(PROTOCOL))),
                 _ => request,
             }
         };

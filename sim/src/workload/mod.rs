@@ -75,11 +75,20 @@ impl Board {
     fn done(&self) -> usize {
         self.0.lock().expect("no holder panics").len()
     }
+
+    fn is_done(&self, client: usize) -> bool {
+        self.0.lock().expect("no holder panics").contains(&client)
+    }
 }
 
 /// Starts the clients and returns when all have ended their work, which is after the faults have stopped; or when the
 /// bound for that has passed, with an event for each operation that was still under way.
-pub async fn drive(plan: Plan, bootstrap: Vec<SocketAddr>, history: History, mut phase: watch::Receiver<Phase>) {
+pub async fn drive(
+    plan: Plan,
+    bootstrap: Vec<SocketAddr>,
+    history: History,
+    mut phase: watch::Receiver<Phase>,
+) {
     let plan = Arc::new(plan);
     announce(&plan, &history);
     on_node("setup", IpAddr::V4(Ipv4Addr::new(10, 0, 99, 1)), {
@@ -107,7 +116,7 @@ pub async fn drive(plan: Plan, bootstrap: Vec<SocketAddr>, history: History, mut
     let bound = clock::now() + HEAL_MAX;
     while board.done() < plan.clients.len() {
         if clock::now() > bound {
-            overdue(&history);
+            stragglers(&plan, &board, &history);
             return;
         }
         gauges(&plan, &history);
@@ -204,6 +213,19 @@ fn gauges(plan: &Plan, history: &History) {
     history.record(Event::Gauge { name: "connections", value: connections, limit, at });
     let tasks = wait_report::snapshot().len() as u64;
     history.record(Event::Gauge { name: "waiting tasks", value: tasks, limit: TASKS_MAX, at });
+}
+
+/// Records the clients that have not come to the end of their work, and what they were at.
+fn stragglers(plan: &Plan, board: &Board, history: &History) {
+    let left = (0..plan.clients.len()).filter(|client| !board.is_done(*client));
+    let open: Vec<_> = left
+        .map(|client| {
+            history
+                .begin(client as u32, format!("end the work of a client ({:?})", plan.clients[client].role))
+        })
+        .collect();
+    overdue(history);
+    drop(open);
 }
 
 /// Records all operations that have not ended, and who waits for what.

@@ -53,9 +53,13 @@ pub async fn run(actor: &mut Actor) {
 
 /// Some dozens of requests over one connection; whether all went well.
 async fn session(actor: &mut Actor, connection: &Connection, partitions: &[Tp], id: Uuid) -> bool {
-    let Role::Plain { window, acks, records_max, padding_max, .. } = actor.me.role.clone() else { return true };
+    let Role::Plain { window, acks, records_max, padding_max, .. } = actor.me.role.clone() else {
+        return true;
+    };
     let floor = if actor.plan.zstd { 7 } else { 3 };
-    let Ok(mut version) = actor.cluster.version(connection, ApiKey::Produce as i16, floor) else { return false };
+    let Ok(mut version) = actor.cluster.version(connection, ApiKey::Produce as i16, floor) else {
+        return false;
+    };
     if id.is_nil() {
         version = version.min(12);
     }
@@ -82,7 +86,8 @@ async fn session(actor: &mut Actor, connection: &Connection, partitions: &[Tp], 
             headers: dice.chance(0.2),
         });
         actor.record(Event::Produced { tp: tp.clone(), first, count, idempotent: false });
-        let request = produce_request(version, acks, TIMEOUT_MS, (&tp.topic, id), vec![(tp.partition, bytes)]);
+        let request =
+            produce_request(version, acks, TIMEOUT_MS, (&tp.topic, id), vec![(tp.partition, bytes)]);
         if acks == 0 {
             well &= connection.send_unanswered(version, &request).await.is_ok() && connection.is_open();
         } else {

@@ -64,7 +64,14 @@ pub enum Role {
     /// Sends batches once, many at a time.
     Plain { topics: Vec<usize>, window: usize, acks: i16, records_max: u64, padding_max: u64 },
     /// Reads all partitions of its topics.
-    Consumer { topics: Vec<usize>, sessions: bool, max_wait_ms: i32, min_bytes: i32, max_bytes: i32, seeks: bool },
+    Consumer {
+        topics: Vec<usize>,
+        sessions: bool,
+        max_wait_ms: i32,
+        min_bytes: i32,
+        max_bytes: i32,
+        seeks: bool,
+    },
     /// A member of a group that shares a topic.
     Member { group: String, topic: usize, is_static: bool, session_ms: i32, leaves: bool },
     /// Commits rising offsets, many at a time, and looks whether they are there.
@@ -133,7 +140,7 @@ fn topic(dice: &Stream, i: u64, default_sync: bool) -> TopicPlan {
         set("segment.bytes", dice.range(1 << 20..3 << 20).to_string());
     }
     if dice.chance(0.5) {
-        set("internal.segment.bytes", dice.range(2_000..60_000).to_string());
+        set("internal.segment.bytes", dice.range(6_000..80_000).to_string());
     }
     if dice.chance(0.2) {
         set("segment.ms", dice.range(1_000..20_000).to_string());
@@ -190,7 +197,10 @@ fn roles(dice: &Stream, topics: &[TopicPlan]) -> Vec<Role> {
         }
     }
     for _ in 0..dice.below(3) {
-        roles.push(Role::Committer { partitions: dice.range(1..4) as i32, window: dice.range(1..12) as usize });
+        roles.push(Role::Committer {
+            partitions: dice.range(1..4) as i32,
+            window: dice.range(1..12) as usize,
+        });
     }
     if dice.chance(0.6) || topics.iter().any(|topic| topic.trim == TrimPlan::Records) {
         roles.push(Role::Admin { topics: (0..topics.len()).collect() });
@@ -200,27 +210,43 @@ fn roles(dice: &Stream, topics: &[TopicPlan]) -> Vec<Role> {
 
 fn some(dice: &Stream, topics: &[TopicPlan]) -> Vec<usize> {
     let chosen: Vec<usize> = (0..topics.len()).filter(|_| dice.chance(0.6)).collect();
-    if chosen.is_empty() { vec![0] } else { chosen }
+    if chosen.is_empty() {
+        vec![0]
+    } else {
+        chosen
+    }
 }
 
 fn idempotent(dice: &Stream, topics: &[TopicPlan]) -> Role {
     let acks = if dice.chance(0.8) { -1 } else { 1 };
     let (records_max, padding_max) = sizes(dice);
-    Role::Idempotent { topics: some(dice, topics), window: dice.range(1..6) as usize, acks, records_max, padding_max }
+    Role::Idempotent {
+        topics: some(dice, topics),
+        window: dice.range(1..6) as usize,
+        acks,
+        records_max,
+        padding_max,
+    }
 }
 
 fn plain(dice: &Stream, topics: &[TopicPlan]) -> Role {
     let acks = [-1, -1, 1, 0][dice.below(4) as usize];
     let (records_max, padding_max) = sizes(dice);
-    Role::Plain { topics: some(dice, topics), window: dice.range(1..20) as usize, acks, records_max, padding_max }
+    Role::Plain {
+        topics: some(dice, topics),
+        window: dice.range(1..20) as usize,
+        acks,
+        records_max,
+        padding_max,
+    }
 }
 
 fn sizes(dice: &Stream) -> (u64, u64) {
     match dice.below(4) {
         0 => (1, 100),
-        1 => (40, 20),
-        2 => (8, 4_000),
-        _ => (15, 300),
+        1 => (12, 20),
+        2 => (4, 3_000),
+        _ => (6, 300),
     }
 }
 
@@ -242,7 +268,7 @@ fn client(dice: &Stream, role: Role) -> ClientPlan {
         _ => VersionChoice::Oldest,
     };
     let style = Style { versions, request_timeout_ms: dice.range(4_000..12_000) };
-    ClientPlan { style, think_ms: [5, 30, 100, 300][dice.below(4) as usize], role }
+    ClientPlan { style, think_ms: [20, 60, 150, 400][dice.below(4) as usize], role }
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub async fn run(actor: &mut Actor) {
             read(actor, &Tp { topic: name.clone(), id, partition }).await;
         }
     }
+    actor.record(Event::ReadBackEnded);
     groups(actor).await;
 }
 

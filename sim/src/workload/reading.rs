@@ -116,7 +116,10 @@ impl Reading {
     ) -> Result<(), CallError> {
         let key = (part.topic.clone(), part.partition);
         let Some(place) = self.places.get_mut(&key).filter(|_| asked.contains_key(&key)) else {
-            actor.surprise(format!("a fetch brought {}-{}, which was not asked for", part.topic, part.partition));
+            actor.surprise(format!(
+                "a fetch brought {}-{}, which was not asked for",
+                part.topic, part.partition
+            ));
             return Ok(());
         };
         let (tp, position) = (place.tp.clone(), place.position);
@@ -134,8 +137,10 @@ impl Reading {
                     actor.cluster.worked();
                 }
                 if let Some((offset, detail)) = decoded.bad {
-                    actor.record(Event::BadBytes { reader, tp: tp.clone(), offset, detail });
-                    self.seek(actor, &tp, offset.max(position) + 1);
+                    let next = place.position;
+                    let offset = offset.max(next);
+                    actor.record(Event::BadBytes { reader, tp: tp.clone(), offset, detail, span });
+                    self.seek(actor, &tp, offset + 1);
                 }
             }
             OFFSET_OUT_OF_RANGE => {
@@ -169,7 +174,9 @@ pub async fn list_offset(
     let part = ListOffsetsPartition::default().with_partition_index(tp.partition).with_timestamp(timestamp);
     let of_topic = ListOffsetsTopic::default().with_name(topic_name(&tp.topic)).with_partitions(vec![part]);
     let request = |_| {
-        ListOffsetsRequest::default().with_replica_id(norn_protocol::messages::BrokerId(-1)).with_topics(vec![of_topic])
+        ListOffsetsRequest::default()
+            .with_replica_id(norn_protocol::messages::BrokerId(-1))
+            .with_topics(vec![of_topic])
     };
     let floor = if timestamp == MAX_TIMESTAMP { 7 } else { 1 };
     let (response, span) = actor.cluster.call(connection, floor, request).await?;
@@ -206,7 +213,8 @@ pub async fn latest(actor: &mut Actor, tp: &Tp) -> i64 {
 
 /// Reads on until every place is at its `ends`; tries again whatever happens.
 pub async fn read_to(actor: &mut Actor, reading: &mut Reading, ends: &BTreeMap<(String, i32), i64>) {
-    let appetite = Appetite { max_wait_ms: 500, min_bytes: 1, max_bytes: 8 << 20, partition_max_bytes: 1 << 20 };
+    let appetite =
+        Appetite { max_wait_ms: 500, min_bytes: 1, max_bytes: 8 << 20, partition_max_bytes: 1 << 20 };
     reading.reconnected();
     while let Some(behind) = behind(reading, ends) {
         let (connection, _) = actor.cluster.leader(&behind.topic, behind.partition).await;

@@ -50,7 +50,8 @@ async fn create(cluster: &mut Cluster, topics: &[&TopicPlan]) -> Result<Vec<Stri
                 tracing::debug!(topic = ?result.name, error, message = ?result.error_message, "not created");
                 if matches!(error, 17 | 37 | 38 | 40 | 42) {
                     let (client, at) = (cluster.client(), cluster.history().now());
-                    let detail = format!("creating {:?}: error {error}: {:?}", result.name, result.error_message);
+                    let detail =
+                        format!("creating {:?}: error {error}: {:?}", result.name, result.error_message);
                     cluster.history().record(Event::Malformed { client, detail, at });
                     created.push(result.name.to_string());
                 }

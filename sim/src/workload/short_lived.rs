@@ -68,7 +68,10 @@ pub async fn live(actor: &mut Actor, names: &mut Names) {
 /// Creates a topic of one partition; its id, if it was this request that created it.
 async fn create(actor: &mut Actor, name: &Arc<str>) -> Option<Uuid> {
     let connection = actor.cluster.any().await;
-    let topic = CreatableTopic::default().with_name(topic_name(name)).with_num_partitions(1).with_replication_factor(1);
+    let topic = CreatableTopic::default()
+        .with_name(topic_name(name))
+        .with_num_partitions(1)
+        .with_replication_factor(1);
     let request = |_| CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
     // From version 7 on the answer has the id.
     let (response, _) = actor.cluster.call(&connection, 7, request).await.ok()?;
@@ -79,7 +82,9 @@ async fn create(actor: &mut Actor, name: &Arc<str>) -> Option<Uuid> {
     match result.error_code {
         0 if !result.topic_id.is_nil() => Some(result.topic_id),
         0 | TOPIC_ALREADY_EXISTS => {
-            actor.surprise(format!("CreateTopics of {name}, of which there is none, was answered with {result:?}"));
+            actor.surprise(format!(
+                "CreateTopics of {name}, of which there is none, was answered with {result:?}"
+            ));
             None
         }
         _ => None,
@@ -102,7 +107,8 @@ async fn fill(actor: &mut Actor, tp: &Tp) -> bool {
         counter += u64::from(count);
         let compression = Compression::None;
         let timestamp = clock::wall_ms();
-        let spec = BatchSpec { first, count, padding: 30, compression, producer: None, timestamp, headers: false };
+        let spec =
+            BatchSpec { first, count, padding: 30, compression, producer: None, timestamp, headers: false };
         let parts = vec![(0, encode_batch(&spec))];
         let request = produce_request(version, -1, TIMEOUT_MS, (&tp.topic, tp.id), parts);
         let Ok(pending) = connection.send_at(version, &request).await else { return false };
@@ -124,7 +130,9 @@ async fn delete(actor: &mut Actor, tp: &Tp) -> bool {
     let request = |version: i16| {
         let request = DeleteTopicsRequest::default().with_timeout_ms(TIMEOUT_MS);
         match version {
-            6.. => request.with_topics(vec![DeleteTopicState::default().with_name(None).with_topic_id(tp.id)]),
+            6.. => {
+                request.with_topics(vec![DeleteTopicState::default().with_name(None).with_topic_id(tp.id)])
+            }
             _ => request.with_topic_names(vec![topic_name(&tp.topic)]),
         }
     };
