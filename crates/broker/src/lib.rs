@@ -11,7 +11,9 @@ mod layers;
 mod lifecycle;
 mod metrics;
 mod partition;
+mod probe;
 mod producer_ids;
 mod server;
 
-pub use lifecycle::{start, Broker, BrokerError, Probe};
+pub use lifecycle::{start, Broker, BrokerError};
+pub use probe::Probe;

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
+use futures::{future::BoxFuture, FutureExt};
 use norn_core::{
     group::GroupConfig,
     metadata::{Command, Endpoint, Image},
@@ -33,6 +34,7 @@ use crate::{
     layers::BrokerLayers,
     metrics::Metrics,
     partition::{Manager, ManagerSetup, PartitionTable},
+    probe::Probe,
     producer_ids::ProducerIds,
     server::{ConnectionLimits, Server},
 };
@@ -110,7 +112,12 @@ struct Parts {
 }
 
 /// Starts a broker. It serves clients when this returns, until `shutdown` is signaled; [`Broker::run`] waits for that.
-pub async fn start(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerError> {
+/// Boxed, so that it is compiled here and not again in each crate that starts one.
+pub fn start(config: Config, shutdown: Shutdown) -> BoxFuture<'static, Result<Broker, BrokerError>> {
+    bring_up(config, shutdown).boxed()
+}
+
+async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerError> {
     let began = clock::now();
     let servers = bind(&config.listeners).await?;
     let OpenDirs { dirs, tasks: dir_tasks, lost } = open_dirs(&config).await?;
@@ -413,7 +420,13 @@ impl Broker {
 
     /// Runs until the shutdown signal and closes everything in order, or until a part of the broker that it cannot go on
     /// without has ended.
-    pub async fn run(self) -> Result<(), BrokerError> {
+    ///
+    /// Boxed, so that it is compiled here and not again in each crate that runs a broker.
+    pub fn run(self) -> BoxFuture<'static, Result<(), BrokerError>> {
+        self.supervise().boxed()
+    }
+
+    async fn supervise(self) -> Result<(), BrokerError> {
         let Broker { mut parts, mut shutdown, metrics, .. } = self;
         let mut offline = 0;
         let ended = loop {
@@ -442,40 +455,6 @@ impl Broker {
         ended?;
         info!("shutting down");
         parts.close().await
-    }
-}
-
-/// Tells about a running broker from outside of it.
-#[derive(Clone)]
-pub struct Probe {
-    metrics: Arc<Metrics>,
-    dirs: Vec<(String, watch::Receiver<Health>)>,
-    lost: Vec<(String, String)>,
-}
-
-impl Probe {
-    /// All metrics in Prometheus' text format.
-    pub fn metrics(&self) -> String {
-        self.metrics.render()
-    }
-
-    /// Whether all of the broker works, or what does not.
-    pub fn health(&self) -> Result<(), String> {
-        let offline = self.dirs.iter().filter_map(|(dir, health)| match &*health.borrow() {
-            Health::Offline(reason) => Some(format!("data directory {dir} is offline: {reason}")),
-            Health::Online | Health::Closed => None,
-        });
-        let lost = self.lost.iter().map(|(dir, reason)| format!("data directory {dir} is offline: {reason}"));
-        let mut reasons: Vec<String> = offline.chain(lost).collect();
-        match self.metrics.offline_partitions() {
-            0 => {}
-            count => reasons.push(format!("{count} partitions are offline")),
-        }
-        if reasons.is_empty() {
-            Ok(())
-        } else {
-            Err(reasons.join("; "))
-        }
     }
 }
 
