@@ -26,7 +26,8 @@ mod tests {
         }
         let this = std::env::current_exe().unwrap();
         let name = "serve::panics::tests::a_panic_ends_the_process_even_where_nobody_joins_its_thread";
-        let child = Command::new(this).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
+        let child =
+            Command::new(this).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
         assert_eq!(child.status.signal(), Some(6), "not SIGABRT: {child:?}");
         assert!(String::from_utf8_lossy(&child.stderr).contains("an invariant does not hold"), "{child:?}");
     }
