@@ -59,9 +59,7 @@ impl ProduceRequest {
     pub fn decode(version: i16, body: &Bytes) -> Result<ProduceRequest, WireError> {
         let flexible = version >= FLEXIBLE_FROM;
         let mut decoder = Decoder { reader: Reader::new(body), version, flexible, elements: 0 };
-        let request = decoder.request()?;
-        decoder.reader.finish()?;
-        Ok(request)
+        decoder.request()
     }
 }
 
