@@ -38,14 +38,14 @@ fmt: ## format the tree
 	$(CARGO) fmt --all
 
 clippy: ## lints of both builds, warnings denied
-	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
-	$(SIM) clippy --release --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(SIM) clippy --locked --workspace --all-targets -- -D warnings
 
 unit: ## unit and property tests of the broker's build
-	$(CARGO) test --release --locked --workspace
+	$(CARGO) test --locked --workspace --exclude norn-sim
 
-unit-sim: ## unit tests of the simulation's build
-	$(SIM) test --release --locked --workspace
+unit-sim: ## unit tests of the simulation's build: the rooms that touch the world, and the simulator
+	$(SIM) test --locked -p norn-env -p norn-log -p norn-quorum -p norn-broker -p norn-sim
 
 tools: ## install the clients that the black-box tests drive (Python, Java, kcat)
 	@tests/tools.sh
