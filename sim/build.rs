@@ -34,7 +34,8 @@ fn collect(dir: &Path, names: &mut Vec<String>) -> io::Result<()> {
         } else if name.ends_with(".rs") && name != "tests.rs" {
             let text = fs::read_to_string(&path)?;
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-            names.extend(code.split(MARK).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+            names
+                .extend(code.split(MARK).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
         }
     }
     Ok(())

@@ -45,7 +45,10 @@ pub fn replay(args: &ReplayArgs) -> Result<Verdict, ReplayError> {
     if let Some(path) = &args.save_tape {
         save(&tape, path)?;
     }
-    println!("brokers: {}", tape.world.brokers.iter().map(|broker| format!("{:?}", broker.config)).collect::<String>());
+    println!(
+        "brokers: {}",
+        tape.world.brokers.iter().map(|broker| format!("{:?}", broker.config)).collect::<String>()
+    );
     let filter = match &args.trace {
         Some(filter) => format!("{filter},norn_sim=info"),
         None => PHASES_AND_FAULTS.to_owned(),

@@ -44,7 +44,8 @@ impl Verdict {
 
     /// The verdict behind an exit code; a code that no verdict has is a crash.
     pub fn of_code(code: i32) -> Self {
-        let all = [Self::Pass, Self::Correctness, Self::Liveness, Self::Hang, Self::Nondeterminism, Self::Harness];
+        let all =
+            [Self::Pass, Self::Correctness, Self::Liveness, Self::Hang, Self::Nondeterminism, Self::Harness];
         all.into_iter().find(|verdict| i32::from(verdict.code()) == code).unwrap_or(Self::Crash)
     }
 
@@ -164,7 +165,9 @@ impl Report {
     pub fn signature(&self) -> String {
         match self.findings.first() {
             None => self.verdict.to_string(),
-            Some(finding) => format!("{} {}: {}", self.verdict, finding.checker, without_numbers(&finding.detail)),
+            Some(finding) => {
+                format!("{} {}: {}", self.verdict, finding.checker, without_numbers(&finding.detail))
+            }
         }
     }
 }
@@ -191,14 +194,17 @@ mod tests {
 
     #[test]
     fn failures_that_differ_in_numbers_only_have_one_signature() {
-        let of = |detail: &str| Report::bare(1, Verdict::Correctness, Finding::new("order", detail)).signature();
+        let of =
+            |detail: &str| Report::bare(1, Verdict::Correctness, Finding::new("order", detail)).signature();
         assert_eq!(of("offset 17 of t-3 before 9\nmore"), of("offset 2 of t-11 before 1234\nother"));
         assert_ne!(of("offset 17 lost"), of("offset 17 doubled"));
     }
 
     #[test]
     fn exit_codes_name_their_verdicts() {
-        for verdict in [Verdict::Pass, Verdict::Hang, Verdict::Crash, Verdict::Nondeterminism, Verdict::Harness] {
+        for verdict in
+            [Verdict::Pass, Verdict::Hang, Verdict::Crash, Verdict::Nondeterminism, Verdict::Harness]
+        {
             assert_eq!(Verdict::of_code(i32::from(verdict.code())), verdict);
         }
         assert_eq!(Verdict::of_code(101), Verdict::Crash);

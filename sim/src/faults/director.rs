@@ -119,7 +119,9 @@ impl Director {
             Fault::DiskFull { broker, room_bytes, for_ms } => {
                 self.disk_full(&fault, *broker, *room_bytes, *for_ms).await;
             }
-            Fault::BitFlip { broker, file, batch, bit } => self.bit_flip(&fault, *broker, [*file, *batch, *bit]),
+            Fault::BitFlip { broker, file, batch, bit } => {
+                self.bit_flip(&fault, *broker, [*file, *batch, *bit])
+            }
             Fault::LinkSlow { broker, client, factor, for_ms } => {
                 self.link_slow(&fault, *broker, *client, *factor, *for_ms).await;
             }

@@ -27,7 +27,14 @@ impl Director {
         DiskCtl::current().stall(host.key, prefix, until);
     }
 
-    pub(super) async fn disk_error(&self, fault: &Fault, broker: usize, op: DiskVerb, count: u64, for_ms: u64) {
+    pub(super) async fn disk_error(
+        &self,
+        fault: &Fault,
+        broker: usize,
+        op: DiskVerb,
+        count: u64,
+        for_ms: u64,
+    ) {
         let host = &self.brokers[broker];
         self.note(fault);
         host.expect_trouble();
@@ -52,7 +59,8 @@ impl Director {
         host.expect_trouble();
         let files = DiskCtl::current().files(host.key);
         for dir in host.data_dirs() {
-            let inside = |path: &str| path.strip_prefix(dir.as_str()).is_some_and(|rest| rest.starts_with('/'));
+            let inside =
+                |path: &str| path.strip_prefix(dir.as_str()).is_some_and(|rest| rest.starts_with('/'));
             let used: u64 = files.iter().filter(|file| inside(&file.path)).map(|file| file.len).sum();
             DiskCtl::current().set_capacity(host.key, &dir, used + room_bytes);
         }

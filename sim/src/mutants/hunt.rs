@@ -20,15 +20,27 @@ use crate::sweep::twice;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
-    Found { seed: u64, check: String },
+    Found {
+        seed: u64,
+        check: String,
+    },
     /// No seed of the budget found it.
     Survived,
     /// It fails without faults, too: it proves nothing.
-    Blunt { seed: u64, check: String },
+    Blunt {
+        seed: u64,
+        check: String,
+    },
     /// Something fired that its header does not list.
-    Unlisted { seed: u64, check: String },
+    Unlisted {
+        seed: u64,
+        check: String,
+    },
     /// The same seed fails without the mutant.
-    NotItsOwn { seed: u64, check: String },
+    NotItsOwn {
+        seed: u64,
+        check: String,
+    },
 }
 
 /// A hunt and what it cost.

@@ -78,7 +78,8 @@ pub fn run(args: &MutantsArgs) -> Result<Verdict, MutantsError> {
     let wanted = |mutant: &&Mutant| args.only.is_empty() || args.only.contains(&mutant.id);
     let (together, alone) = tree.combine(&all)?;
     println!("{} mutants apply, {} share a build", all.len(), together.len());
-    let mut builds = Builds { together: tree.build("norn-sim", &together, &args.profile)?, alone: BTreeMap::new() };
+    let mut builds =
+        Builds { together: tree.build("norn-sim", &together, &args.profile)?, alone: BTreeMap::new() };
     for mutant in alone.into_iter().filter(wanted) {
         let build = tree.build(&format!("norn-sim-{}", mutant.id), &[mutant], &args.profile)?;
         builds.alone.insert(mutant.id.clone(), build);
@@ -101,7 +102,8 @@ pub fn run(args: &MutantsArgs) -> Result<Verdict, MutantsError> {
         hunts.push(hunt);
     }
     if let Some(path) = &args.json {
-        write_json(path, &hunts).map_err(|source| MutantsError::Json { path: path.display().to_string(), source })?;
+        write_json(path, &hunts)
+            .map_err(|source| MutantsError::Json { path: path.display().to_string(), source })?;
     }
     print_board(&hunts, &all, &builds);
     let found = hunts.iter().all(|hunt| matches!(hunt.outcome, Outcome::Found { .. }));
@@ -130,7 +132,9 @@ fn print_board(hunts: &[Hunt], all: &[Mutant], builds: &Builds) {
             Outcome::Found { seed, .. }
             | Outcome::Blunt { seed, .. }
             | Outcome::Unlisted { seed, .. }
-            | Outcome::NotItsOwn { seed, .. } => println!("    {}", Hunter::replay(builds.of(mutant), mutant, *seed)),
+            | Outcome::NotItsOwn { seed, .. } => {
+                println!("    {}", Hunter::replay(builds.of(mutant), mutant, *seed))
+            }
         }
     }
     let found = hunts.iter().filter(|hunt| matches!(hunt.outcome, Outcome::Found { .. })).count();

@@ -62,7 +62,8 @@ impl Mutant {
 
     fn load(path: &Path) -> Result<Self, PatchError> {
         let shown = path.display().to_string();
-        let text = fs::read_to_string(path).map_err(|source| PatchError::Read { path: shown.clone(), source })?;
+        let text =
+            fs::read_to_string(path).map_err(|source| PatchError::Read { path: shown.clone(), source })?;
         Self::parse(path, &text).map_err(|what| PatchError::Header { path: shown, what })
     }
 

@@ -78,7 +78,10 @@ impl Tree {
     }
 
     /// Which of the mutants can share one tree; the others conflict with one before them.
-    pub fn combine<'a>(&self, mutants: &'a [Mutant]) -> Result<(Vec<&'a Mutant>, Vec<&'a Mutant>), TreeError> {
+    pub fn combine<'a>(
+        &self,
+        mutants: &'a [Mutant],
+    ) -> Result<(Vec<&'a Mutant>, Vec<&'a Mutant>), TreeError> {
         let stage = self.stage()?;
         let (mut together, mut alone) = (vec![], vec![]);
         for mutant in mutants {
@@ -100,7 +103,15 @@ impl Tree {
         mirror(&stage, &tree)?;
         let target = self.dir.join("build");
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(&tree).args(["build", "--offline", "--quiet", "-p", "norn-sim", "--profile", profile]);
+        cargo.current_dir(&tree).args([
+            "build",
+            "--offline",
+            "--quiet",
+            "-p",
+            "norn-sim",
+            "--profile",
+            profile,
+        ]);
         cargo.env("RUSTFLAGS", "--cfg madsim").env("CARGO_TARGET_DIR", &target);
         let out = output("cargo", &mut cargo)?;
         if !out.status.success() {
@@ -169,7 +180,10 @@ fn apply(stage: &Path, mutant: &Mutant, more: &[&str]) -> Result<(), TreeError> 
     if out.status.success() {
         return Ok(());
     }
-    Err(TreeError::Apply { patch: mutant.path.display().to_string(), output: String::from_utf8_lossy(&out.stderr).into_owned() })
+    Err(TreeError::Apply {
+        patch: mutant.path.display().to_string(),
+        output: String::from_utf8_lossy(&out.stderr).into_owned(),
+    })
 }
 
 /// Makes `to` equal to `from`, leaving alone what already is.

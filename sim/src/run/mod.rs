@@ -46,10 +46,15 @@ pub fn run(tape: Tape, how: How) -> Report {
     // On this thread: the filter of a replay makes hash maps, which would give those of the world other seeds.
     let errors = logs::install(how.trace.as_deref());
     // A fresh thread: madsim can seed the hash maps only of a thread that has made none.
-    let simulation = std::thread::Builder::new().name(format!("{THREAD}{seed}")).spawn(move || simulate(tape, how));
+    let simulation =
+        std::thread::Builder::new().name(format!("{THREAD}{seed}")).spawn(move || simulate(tape, how));
     let report = simulation.expect("the system has a thread for us").join();
     let mut report = report.unwrap_or_else(|_| {
-        Report::bare(seed, Verdict::Crash, Finding::new("no-panic", "the simulator panicked outside of the world"))
+        Report::bare(
+            seed,
+            Verdict::Crash,
+            Finding::new("no-panic", "the simulator panicked outside of the world"),
+        )
     });
     report.errors = logs::taken(&errors);
     report.wall_s = began.elapsed().as_secs_f64();
@@ -63,7 +68,8 @@ fn simulate(tape: Tape, how: How) -> Report {
     watchdog::start(seed, how.stall_limit);
     let mut rt = Runtime::with_seed_and_config(seed, madsim::Config::default());
     rt.set_time_limit(VIRTUAL_MAX);
-    let options = Options { net: tape.world.net.clone(), buggify: tape.world.buggify, capture: how.capture.clone() };
+    let options =
+        Options { net: tape.world.net.clone(), buggify: tape.world.buggify, capture: how.capture.clone() };
     sim::install(&rt, seed, options);
     let shared: Arc<Mutex<Option<Arc<sim::World>>>> = Arc::default();
     let keep = shared.clone();
@@ -75,7 +81,8 @@ fn simulate(tape: Tape, how: How) -> Report {
             let outcome = world::execute(tape, how.until).await;
             drop(beat);
             let chain = if chain { trace::chain() } else { vec![] };
-            let captured = trace::captured().into_iter().map(|(index, at, event)| format!("#{index} {at:?} {event:?}"));
+            let captured =
+                trace::captured().into_iter().map(|(index, at, event)| format!("#{index} {at:?} {event:?}"));
             (outcome, sim::probes(), chain, captured.collect())
         })
     }));
@@ -108,7 +115,9 @@ fn simulate(tape: Tape, how: How) -> Report {
 fn judged(seed: u64, outcome: Result<Outcome, ConfigRefused>) -> Report {
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(refused) => return Report::bare(seed, Verdict::Harness, Finding::new("harness", refused.to_string())),
+        Err(refused) => {
+            return Report::bare(seed, Verdict::Harness, Finding::new("harness", refused.to_string()))
+        }
     };
     let verdict = match outcome.findings.iter().map(|finding| finding.checker.as_str()).next() {
         None => Verdict::Pass,

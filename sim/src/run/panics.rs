@@ -62,7 +62,10 @@ pub fn own_frames(stack: &str) -> String {
     for pair in lines.windows(2) {
         let (frame, place) = (pair[0], pair[1]);
         // Paths of the workspace are relative to its root.
-        if place.starts_with("at ./") && !place.contains("/sim/src/run/") && !place.contains("/env/src/sim/supervise.rs") {
+        if place.starts_with("at ./")
+            && !place.contains("/sim/src/run/")
+            && !place.contains("/env/src/sim/supervise.rs")
+        {
             let name = frame.split_once(": ").map_or(frame, |(_, name)| name);
             frames.push(format!("{} {place}", name.chars().take(NAME_MAX).collect::<String>()));
         }

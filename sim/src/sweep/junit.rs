@@ -17,9 +17,14 @@ pub fn write(path: &Path, reports: &[Report], summary: &Summary) -> io::Result<(
         let status = match report.verdict {
             Verdict::Pass => TestCaseStatus::success(),
             verdict => {
-                let details = report.findings.iter().map(|finding| format!("{}: {}", finding.checker, finding.detail));
+                let details =
+                    report.findings.iter().map(|finding| format!("{}: {}", finding.checker, finding.detail));
                 let details = details.collect::<Vec<_>>().join("\n");
-                failed(verdict, report.signature(), format!("{details}\n{}", replay_command(report.seed, &summary.commit)))
+                failed(
+                    verdict,
+                    report.signature(),
+                    format!("{details}\n{}", replay_command(report.seed, &summary.commit)),
+                )
             }
         };
         let mut case = TestCase::new(format!("seed {}", report.seed), status);
@@ -28,7 +33,9 @@ pub fn write(path: &Path, reports: &[Report], summary: &Summary) -> io::Result<(
     }
     let status = match summary.harness.is_empty() {
         true => TestCaseStatus::success(),
-        false => failed(Verdict::Harness, "the sweep proves too little".to_owned(), summary.harness.join("\n")),
+        false => {
+            failed(Verdict::Harness, "the sweep proves too little".to_owned(), summary.harness.join("\n"))
+        }
     };
     suite.add_test_case(TestCase::new("harness", status));
     let mut junit = Junit::new("norn-sim");

@@ -99,7 +99,12 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
         }
         if report.verdict != Verdict::Pass {
             progress.clear();
-            println!("{}\n  {}\n  {}", report.line(), report.signature(), replay_command(report.seed, &commit));
+            println!(
+                "{}\n  {}\n  {}",
+                report.line(),
+                report.signature(),
+                replay_command(report.seed, &commit)
+            );
         }
         done.push(report);
         progress.show(&done);
@@ -145,7 +150,8 @@ fn each_seed(
                         continue;
                     }
                     let secs = Duration::from_secs;
-                    let mut job = Job::new(exe.to_owned(), seed, secs(args.wall_limit), secs(args.stall_limit));
+                    let mut job =
+                        Job::new(exe.to_owned(), seed, secs(args.wall_limit), secs(args.stall_limit));
                     if args.no_faults {
                         job = job.arg("--no-faults");
                     }
@@ -178,7 +184,8 @@ pub fn commit() -> String {
         out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
     };
     let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
-    let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|changes| !changes.is_empty());
+    let dirty =
+        git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|changes| !changes.is_empty());
     format!("{commit}{}", if dirty { " with changes" } else { "" })
 }
 

@@ -121,10 +121,16 @@ impl Summary {
         let mut missing = vec![];
         if self.seeds >= SEEDS_FOR_MEDIANS {
             if self.acked_median < ACKED_MEDIAN_MIN {
-                missing.push(format!("the median seed acknowledges {} records, not {ACKED_MEDIAN_MIN}", self.acked_median));
+                missing.push(format!(
+                    "the median seed acknowledges {} records, not {ACKED_MEDIAN_MIN}",
+                    self.acked_median
+                ));
             }
             if self.faults_median < FAULTS_MEDIAN_MIN {
-                missing.push(format!("the median seed has {} faults, not {FAULTS_MEDIAN_MIN}", self.faults_median));
+                missing.push(format!(
+                    "the median seed has {} faults, not {FAULTS_MEDIAN_MIN}",
+                    self.faults_median
+                ));
             }
         }
         if self.seeds >= SEEDS_FOR_FAULTS {
@@ -167,7 +173,8 @@ impl Summary {
             "{:.0} virtual s in {:.0} CPU s: {:.0} virtual s per CPU s (median seed {:.0}), {:.0} s of real time",
             self.virtual_s, self.cpu_s, self.virtual_per_cpu, self.virtual_per_cpu_median, self.wall_s
         );
-        let faults = self.faults.iter().map(|(kind, count)| format!("{kind} {} in {}", count.applied, count.seeds));
+        let faults =
+            self.faults.iter().map(|(kind, count)| format!("{kind} {} in {}", count.applied, count.seeds));
         println!("faults (applied, in how many seeds): {}", faults.collect::<Vec<_>>().join(", "));
         println!("probes:");
         for (name, hits) in &self.probes {
@@ -253,7 +260,8 @@ mod tests {
     #[test]
     fn failures_are_grouped_by_signature_and_the_gravest_is_the_verdict() {
         let mut reports: Vec<Report> = (0..10).map(|seed| passed(seed, 5_000)).collect();
-        for (seed, verdict) in [(10, Verdict::Liveness), (11, Verdict::Correctness), (12, Verdict::Liveness)] {
+        for (seed, verdict) in [(10, Verdict::Liveness), (11, Verdict::Correctness), (12, Verdict::Liveness)]
+        {
             reports.push(Report::bare(seed, verdict, Finding::new("x", format!("at {seed}"))));
         }
         let summary = Summary::of(&reports, true);

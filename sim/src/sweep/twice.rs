@@ -27,7 +27,8 @@ fn difference(job: &Job, first: &Report, second: &Report) -> String {
     let (from, to) = (common * CHAIN_EVERY, (common + 1) * CHAIN_EVERY);
     let capture = job.clone().arg("--capture").arg(format!("{from}..{to}"));
     let (first, second) = (capture.run(), capture.clone().aslr(true).run());
-    let differing = (0..).map(|i| (first.captured.get(i), second.captured.get(i))).find(|(a, b)| a != b || a.is_none());
+    let differing =
+        (0..).map(|i| (first.captured.get(i), second.captured.get(i))).find(|(a, b)| a != b || a.is_none());
     let (a, b) = differing.unwrap_or_default();
     let shown = |event: Option<&String>| event.map_or("(none)", String::as_str).to_owned();
     format!(

@@ -13,7 +13,8 @@ pub fn broker_ip(index: usize) -> std::net::Ipv4Addr {
 pub fn draw(dice: &Stream, index: usize) -> BTreeMap<String, String> {
     let mut config = BTreeMap::new();
     let mut set = |name: &str, value: String| config.insert(name.to_owned(), value);
-    let dirs: Vec<String> = (0..[1, 1, 1, 2, 3][dice.below(5) as usize]).map(|dir| format!("/data/{dir}")).collect();
+    let dirs: Vec<String> =
+        (0..[1, 1, 1, 2, 3][dice.below(5) as usize]).map(|dir| format!("/data/{dir}")).collect();
     set("node.id", (index + 1).to_string());
     set("listeners", format!("PLAINTEXT://{}:9092", broker_ip(index)));
     set("http.port", "-1".to_owned());
@@ -42,7 +43,7 @@ pub fn draw(dice: &Stream, index: usize) -> BTreeMap<String, String> {
         set("log.segment.bytes", "1048576".to_owned());
     }
     if odd(dice) {
-        set("offsets.topic.segment.bytes", (dice.range(4..256) << 10).to_string());
+        set("offsets.topic.segment.bytes", (dice.range(1..4) << 20).to_string());
     }
     if odd(dice) {
         set("log.roll.ms", dice.range(2_000..40_000).to_string());

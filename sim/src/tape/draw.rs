@@ -21,11 +21,7 @@ impl Tape {
             buggify: stream("tape/buggify").chance(0.7),
             phases,
         };
-        let shape = WorldShape {
-            brokers: world.brokers.len(),
-            load: Duration::from_millis(world.phases.start_ms + world.phases.steady_ms + world.phases.chaos_ms),
-            settings: world.brokers[0].config.clone(),
-        };
+        let shape = WorldShape { settings: world.brokers[0].config.clone() };
         let clients = Plan::draw(&mut stream("tape/workload"), &shape);
         let faults = schedule::draw(&stream("tape/faults"), &world, clients.client_count());
         Self { seed, world, faults, clients }
@@ -72,7 +68,8 @@ fn disk(dice: &Stream) -> DiskSpeed {
 }
 
 fn net(dice: &Stream) -> NetConfig {
-    let ms = |range: std::ops::Range<u64>| Duration::from_micros(range.start)..Duration::from_micros(range.end);
+    let ms =
+        |range: std::ops::Range<u64>| Duration::from_micros(range.start)..Duration::from_micros(range.end);
     let latency = match dice.below(4) {
         0 => ms(20..120),
         1 | 2 => ms(100..2_000),

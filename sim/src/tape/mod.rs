@@ -75,7 +75,9 @@ pub struct DiskSpeed {
 impl DiskSpeed {
     /// As the simulated disk wants it, `factor` times slower.
     pub fn latency(&self, factor: u32) -> Latency {
-        let range = |us: &Range<u64>| Duration::from_micros(us.start) * factor..Duration::from_micros(us.end) * factor;
+        let range = |us: &Range<u64>| {
+            Duration::from_micros(us.start) * factor..Duration::from_micros(us.end) * factor
+        };
         Latency {
             read: range(&self.read_us),
             write: range(&self.write_us),

@@ -44,7 +44,9 @@ pub fn draw(dice: &Stream, world: &World, clients: usize) -> Vec<Timed> {
 fn pause_ms(kind: &str, dice: &Stream) -> u64 {
     let mean = match kind {
         "disk-error" | "disk-full" | "clock-drift" | "disk-slow" => 45_000,
-        "kill" | "graceful-stop" | "power-loss" | "pause" | "disk-stall" | "link-cut" | "client-crash" => 25_000,
+        "kill" | "graceful-stop" | "power-loss" | "pause" | "disk-stall" | "link-cut" | "client-crash" => {
+            25_000
+        }
         _ => 15_000,
     };
     dice.range(mean / 10..mean * 2)
@@ -98,9 +100,7 @@ fn fault(kind: &str, dice: &Stream, world: &World, clients: usize) -> Fault {
         }
         "link-reset" => Fault::LinkReset { broker, client: client(dice) },
         "client-crash" => Fault::ClientCrash { client: some_client(dice), down_ms },
-        "clock-jump" => {
-            Fault::ClockJump { broker, by_ms: dice.range(0..1_200_000) as i64 - 600_000 }
-        }
+        "clock-jump" => Fault::ClockJump { broker, by_ms: dice.range(0..1_200_000) as i64 - 600_000 },
         "clock-drift" => Fault::ClockDrift { broker, ppm: dice.range(0..20_000) as i64 - 10_000 },
         other => unreachable!("{other} is not a kind of fault"),
     }

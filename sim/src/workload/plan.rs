@@ -273,14 +273,13 @@ fn client(dice: &Stream, role: Role) -> ClientPlan {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
 
     #[test]
     fn a_plan_survives_its_file() {
         for seed in 0..100 {
-            let shape = WorldShape { brokers: 1, load: Duration::from_secs(60), settings: BTreeMap::new() };
+            let shape = WorldShape { settings: BTreeMap::new() };
             let plan = Plan::draw(&mut Stream::detached(seed, "plan"), &shape);
             let text = serde_json::to_string(&plan).unwrap();
             assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);

@@ -188,7 +188,11 @@ impl BrokerHost {
 
     /// The data directories, in the order of the settings.
     pub fn data_dirs(&self) -> Vec<String> {
-        self.spec.config.get("log.dirs").map(|dirs| dirs.split(',').map(str::to_owned).collect()).unwrap_or_default()
+        self.spec
+            .config
+            .get("log.dirs")
+            .map(|dirs| dirs.split(',').map(str::to_owned).collect())
+            .unwrap_or_default()
     }
 
     /// What the operator does once the disk is good again: a process that has seen it fail may have closed some of its
@@ -239,7 +243,8 @@ impl BrokerHost {
             if changed.changed().await.is_err() {
                 return;
             }
-            let Some(ended) = self.with(|state| (state.process == Process::Exited).then_some(state.incarnation))
+            let Some(ended) =
+                self.with(|state| (state.process == Process::Exited).then_some(state.incarnation))
             else {
                 continue;
             };

@@ -100,7 +100,8 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, bega
     }
     enter(Phase::ReadBack);
     let bound = clock::now() + ms(phases.read_back_ms_max);
-    let mut read_back = task::spawn("read-back", workload::read_back(tape.clients.clone(), history.clone(), bootstrap));
+    let mut read_back =
+        task::spawn("read-back", workload::read_back(tape.clients.clone(), history.clone(), bootstrap));
     if clock::timeout_at(bound, &mut read_back).await.is_err() {
         waits.extend(wait_lines());
         let detail = format!("the read-back did not end within {} s", phases.read_back_ms_max / 1000);
@@ -131,7 +132,8 @@ async fn last_stop(brokers: &[BrokerHost]) -> Vec<Finding> {
         broker.hold();
         broker.tell_to_stop();
         if clock::timeout_at(clock::now() + LAST_STOP_MAX, broker.ended()).await.is_err() {
-            let detail = format!("the broker did not stop within {LAST_STOP_MAX:?}\n{}", wait_lines().join("\n"));
+            let detail =
+                format!("the broker did not stop within {LAST_STOP_MAX:?}\n{}", wait_lines().join("\n"));
             findings.push(Finding::new("liveness", detail));
         }
     }
@@ -141,14 +143,21 @@ async fn last_stop(brokers: &[BrokerHost]) -> Vec<Finding> {
 fn unexplained(exit: &Exit) -> Finding {
     let Exit { broker, at, error, .. } = exit;
     let error = error.as_deref().unwrap_or("it returned");
-    Finding::new("no-error-log-unexplained", format!("the broker ended on its own: {error} (broker {broker}, at {at:?})"))
+    Finding::new(
+        "no-error-log-unexplained",
+        format!("the broker ended on its own: {error} (broker {broker}, at {at:?})"),
+    )
 }
 
 fn context(brokers: &[BrokerHost], harm: &Harm, began: Duration) -> CheckContext {
     let since = |at: Duration| at.saturating_sub(began);
     CheckContext {
         losses: harm.losses.iter().copied().map(since).collect(),
-        flips: harm.corrupted.iter().map(|flip| Flip { path: flip.path.clone(), at: since(flip.at) }).collect(),
+        flips: harm
+            .corrupted
+            .iter()
+            .map(|flip| Flip { path: flip.path.clone(), at: since(flip.at) })
+            .collect(),
         restarts: brokers.iter().flat_map(BrokerHost::ends).map(since).collect(),
         single_broker: brokers.len() == 1,
     }

@@ -1,14 +1,10 @@
 //! What the workload may know of the world when it draws its plan.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// The outline of a world.
 #[derive(Clone, Debug)]
 pub struct WorldShape {
-    pub brokers: usize,
-    /// How long clients work before the faults stop.
-    pub load: Duration,
     /// The settings of the first broker, by Kafka's names; one that is absent has its default.
     pub settings: BTreeMap<String, String>,
 }
