@@ -19,7 +19,7 @@ def test_nothing_acknowledged_is_lost_and_order_holds_when_the_process_is_killed
     broker = Broker(tmp_path).start()
     create_topics(broker.bootstrap, "idempotent", "plain")
     # The idempotent producer lives through all kills, and sends again what was not answered.
-    loads = producers(broker.bootstrap)
+    loads = producers(broker.bootstrap, queue=300)
     readers = [Reader(broker.bootstrap, load.topic) for load in loads]
     starts = []
     for _ in range(ROUNDS):
