@@ -12,6 +12,15 @@ pub struct EpochStart {
     pub start: Offset,
 }
 
+/// Successive batches that carry the same epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochRun {
+    pub epoch: LeaderEpoch,
+    pub first: Offset,
+    /// How many offsets say so.
+    pub weight: i64,
+}
+
 /// Epochs and start offsets, both strictly rising.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EpochCache {
@@ -81,6 +90,30 @@ impl EpochCache {
                 (floor, next.start)
             }
         }
+    }
+
+    /// The epochs of a log's batches, as read from the batches themselves. No CRC covers their epochs, so that some may
+    /// be wrong: those of the heaviest choice of runs in which epochs never fall are believed.
+    pub fn from_runs(runs: &[EpochRun]) -> EpochCache {
+        // For each run, the weight of the best choice that ends with it, and the run before it in that choice.
+        let mut best: Vec<(i64, Option<usize>)> = Vec::with_capacity(runs.len());
+        for (at, run) in runs.iter().enumerate() {
+            let before = (0..at).filter(|b| runs[*b].epoch <= run.epoch).max_by_key(|b| best[*b].0);
+            best.push((run.weight + before.map_or(0, |b| best[b].0), before));
+        }
+        let mut chosen = Vec::new();
+        let mut next = (0..runs.len()).max_by_key(|at| best[*at].0);
+        while let Some(at) = next {
+            chosen.push(runs[at]);
+            next = best[at].1;
+        }
+        let mut cache = EpochCache::default();
+        for run in chosen.iter().rev().filter(|run| run.epoch >= LeaderEpoch(0)) {
+            if cache.latest() < Some(run.epoch) {
+                cache.assign(run.epoch, run.first);
+            }
+        }
+        cache
     }
 
     /// The text of `leader-epoch-checkpoint`, as Kafka writes it: version, count, then `epoch start` by line.
@@ -186,6 +219,22 @@ mod tests {
         assert_eq!(cut, cache(&[(1, 15), (2, 20)]));
         assert_eq!(cut.epoch_at(Offset(15)), Some(LeaderEpoch(1)));
         assert_eq!(cut.epoch_at(Offset(14)), None);
+    }
+
+    fn runs(runs: &[(i32, i64, i64)]) -> Vec<EpochRun> {
+        let run =
+            |&(epoch, first, weight)| EpochRun { epoch: LeaderEpoch(epoch), first: Offset(first), weight };
+        runs.iter().map(run).collect()
+    }
+
+    #[test]
+    fn epochs_are_read_from_batches_and_a_wrong_one_is_not_believed() {
+        let right = cache(&[(1, 0), (4, 10)]);
+        assert_eq!(EpochCache::from_runs(&runs(&[(1, 0, 10), (4, 10, 7)])), right);
+        assert_eq!(EpochCache::from_runs(&runs(&[(1, 0, 3), (513, 3, 2), (1, 5, 5), (4, 10, 7)])), right);
+        assert_eq!(EpochCache::from_runs(&runs(&[(1, 0, 10), (4, 10, 4), (0, 14, 1), (4, 15, 2)])), right);
+        assert_eq!(EpochCache::from_runs(&runs(&[(257, 0, 1), (1, 1, 9)])), cache(&[(1, 1)]));
+        assert_eq!(EpochCache::from_runs(&[]), EpochCache::default());
     }
 
     proptest! {

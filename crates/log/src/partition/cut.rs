@@ -36,7 +36,7 @@ impl PartitionLog {
         if offset < self.end {
             self.cut_segments(offset).await?;
         }
-        if Arc::make_mut(&mut self.epochs).truncate_from_end(offset.min(self.end)) && self.epochs_on_disk {
+        if Arc::make_mut(&mut self.epochs).truncate_from_end(offset.min(self.end)) {
             self.save_epochs().await?;
         }
         self.busy = false;
@@ -101,7 +101,7 @@ impl PartitionLog {
         let mut cut = Cut { size: start, end: first, max_ts: entry.max_ts_before };
         let mut walk = Walk::new(file, start, first, segment.size(), CHUNK_LONG);
         loop {
-            match walk.next(Check::Header).await.map_err(io())? {
+            match walk.next(Check::Crc).await.map_err(io())? {
                 Step::Batch { header, .. } if header.next_offset() <= offset => {
                     let max_ts = cut.max_ts.max(header.max_timestamp);
                     cut = Cut { size: walk.position(), end: header.next_offset(), max_ts };

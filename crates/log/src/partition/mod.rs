@@ -9,6 +9,7 @@
 
 mod cut;
 mod dirty;
+mod epochs;
 mod metadata;
 mod open;
 mod recover;
@@ -48,8 +49,7 @@ pub use view::{FilePosition, LogView};
 const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 /// Holds the log's start where it lies within a segment.
 const START_FILE: &str = "log-start-offset-checkpoint";
-/// Batch boundaries near the end whose file positions are at hand. The high watermark runs a few appends behind the
-/// end; one that is further back is looked up in the index.
+/// Ends of the last appends, whose file positions are at hand: the high watermark runs a few syncs behind the log's end.
 const RECENT_BOUNDARIES: usize = 64;
 
 /// The log of one partition.
@@ -66,9 +66,7 @@ pub struct PartitionLog {
     segments: Arc<[Arc<Segment>]>,
     writer: Writer,
     epochs: Arc<EpochCache>,
-    /// Whether there is a file with the epochs. A log's only epoch is that of its batches: it needs none.
-    epochs_on_disk: bool,
-    /// The file lacks the newest epoch, or is due because of it.
+    /// The file with the epochs lacks the newest.
     epochs_unsaved: bool,
     dirty: Dirty,
     recent: VecDeque<(Offset, FilePosition)>,
@@ -208,11 +206,8 @@ impl PartitionLog {
         }
         let written = self.writer.append(&headers, bytes.clone()).await;
         written.map_err(|e| self.failed("write", segment.file().path(), e))?;
-        let mut at = FilePosition { segment: segment.base(), byte: position };
-        for header in &headers {
-            at.byte += header.total_len() as u64;
-            self.remember(header.next_offset(), at);
-        }
+        let at = FilePosition { segment: segment.base(), byte: segment.size() };
+        self.remember(end, at);
         self.end = end;
         self.bytes_since_snapshot += at.byte - position;
         let hold = self.config.flush == FlushMode::Sync;
@@ -255,6 +250,7 @@ impl PartitionLog {
     }
 
     async fn roll_segment(&mut self) -> Result<(), LogError> {
+        norn_env::sometimes!("segment-rolled");
         self.writer.seal().await;
         if self.config.flush == FlushMode::Async {
             self.sync_in_background();
@@ -281,7 +277,7 @@ impl PartitionLog {
     }
 
     /// The position in the files of `offset`, a batch boundary such as the high watermark. Exact for the log's end
-    /// and the boundaries that were appended shortly before; else, if it is not found without waiting for the disk,
+    /// and the ends of the last appends; else, if it is not found without waiting for the disk,
     /// that of an index entry before it. See [`PartitionLog::find_position`].
     pub fn position_of(&self, offset: Offset) -> FilePosition {
         let known = self.recent.partition_point(|(at, _)| *at < offset);
@@ -310,7 +306,7 @@ impl PartitionLog {
         assert!(self.epochs.latest() <= Some(epoch), "epochs of {} never fall", self.id);
         let known = self.epochs.latest() == Some(epoch);
         if !known && Arc::make_mut(&mut self.epochs).assign(epoch, start) {
-            self.epochs_unsaved = self.epochs_on_disk || self.epochs.entries().len() > 1;
+            self.epochs_unsaved = true;
         }
     }
 
@@ -318,7 +314,6 @@ impl PartitionLog {
         let saved = checkpoint::write(&self.disk, &self.dir, EPOCHS_FILE, &self.epochs.encode()).await;
         saved.map_err(|e| self.failed("write the epochs of", &self.dir, e))?;
         self.epochs_unsaved = false;
-        self.epochs_on_disk = true;
         Ok(())
     }
 

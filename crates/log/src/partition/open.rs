@@ -74,8 +74,9 @@ impl Opening {
         let entries = self.directory().await?;
         let files: Vec<(Offset, u64)> =
             entries.iter().filter_map(|e| Some((parse_name(&e.name, LOG_SUFFIX)?, e.len))).collect();
-        let epochs = self.stored_epochs().await?;
-        let start = self.stored_start().await?;
+        let exists = |name: &str| entries.iter().any(|e| e.name == name);
+        let epochs = if exists(EPOCHS_FILE) { self.stored_epochs().await? } else { Stored::Missing };
+        let start = if exists(START_FILE) { self.stored_start().await? } else { Offset::ZERO };
 
         let mut segments: Vec<RecoveredSegment> = Vec::new();
         for (at, &(base, len)) in files.iter().enumerate() {
@@ -95,13 +96,16 @@ impl Opening {
                 break;
             }
         }
-        if self.open.recovery_point.is_some() {
+        // The first segment was there before the metadata file was. A later one may have been created, and not its
+        // entry in the directory synced, when the process died.
+        let created_late = |point| files.iter().skip(1).any(|(base, _)| *base >= point);
+        if self.open.recovery_point.is_some_and(created_late) {
             let synced = self.open.disk.sync_dir(&self.open.dir).await;
             synced.map_err(LogError::io("sync", &*self.open.dir))?;
         }
         let snapshots = entries.iter().filter_map(|e| parse_name(&e.name, SNAPSHOT_SUFFIX)).collect();
         let mut log = self.assemble(&segments, start, snapshots).await?;
-        log.recover_epochs(epochs, segments.iter().flat_map(|s| &s.epochs)).await?;
+        log.recover_epochs(epochs).await?;
         Ok(log)
     }
 
@@ -110,23 +114,24 @@ impl Opening {
     async fn directory(&mut self) -> Result<Vec<DirEntry>, LogError> {
         let OpenLog { disk, dir, id, .. } = &self.open;
         let io = |operation| LogError::io(operation, &**dir);
-        let topic_id = match metadata::read_topic_id(disk, dir).await {
-            Ok(topic_id) => topic_id,
-            Err(e) => return Err(io("read the metadata of")(e)),
-        };
+        let topic_id = metadata::read_topic_id(disk, dir).await.map_err(io("read the metadata of"))?;
+        if let Some(found) = topic_id.filter(|found| *found != id.topic_id) {
+            return Err(LogError::OtherTopic { path: dir.to_string(), found, expected: id.topic_id });
+        }
         if topic_id.is_none() {
-            self.report.created = true;
             disk.create_dir_all(dir).await.map_err(io("create"))?;
             let listed = disk.list(dir).await.map_err(io("list"))?;
+            let records = listed.iter().any(|e| e.name.ends_with(LOG_SUFFIX) && e.len > 0);
+            if records {
+                tracing::error!(log = %id, "the file with the topic's id is missing or damaged; it is written anew");
+            }
+            self.report.created = !records;
             if !listed.iter().any(|e| e.name.ends_with(LOG_SUFFIX)) {
                 let first = path(dir, Offset::ZERO, LOG_SUFFIX);
                 disk.open_file(&first, Open::Create).await.map_err(io("create a segment in"))?;
             }
             disk.sync_dir("").await.map_err(io("sync the parent of"))?;
             metadata::write(disk, dir, id.topic_id).await.map_err(io("write the metadata of"))?;
-        }
-        if let Some(found) = topic_id.filter(|found| *found != id.topic_id) {
-            return Err(LogError::OtherTopic { path: dir.to_string(), found, expected: id.topic_id });
         }
         let mut entries = disk.list(dir).await.map_err(io("list"))?;
         for unfinished in entries.iter().filter(|e| e.name.ends_with(UNFINISHED)) {
@@ -137,17 +142,13 @@ impl Opening {
     }
 
     async fn stored_epochs(&self) -> Result<Stored<EpochCache>, LogError> {
-        let OpenLog { disk, dir, id, .. } = &self.open;
+        let OpenLog { disk, dir, .. } = &self.open;
         let found = checkpoint::read(disk, dir, EPOCHS_FILE).await;
-        let stored = match found.map_err(LogError::io("read the epochs of", &**dir))? {
-            Found::Missing => return Ok(Stored::Missing),
-            Found::Corrupt => None,
-            Found::Body(text) => EpochCache::decode(&text),
-        };
-        if stored.is_none() {
-            tracing::error!(log = %id, "the file with the leader epochs is damaged; they are read from the log");
-        }
-        Ok(stored.map_or(Stored::Damaged, Stored::Sound))
+        Ok(match found.map_err(LogError::io("read the epochs of", &**dir))? {
+            Found::Missing => Stored::Missing,
+            Found::Corrupt => Stored::Damaged,
+            Found::Body(text) => EpochCache::decode(&text).map_or(Stored::Damaged, Stored::Sound),
+        })
     }
 
     async fn stored_start(&self) -> Result<Offset, LogError> {
@@ -180,11 +181,11 @@ impl Opening {
             }
             None => {
                 let made = Writer::create(&disk, &dir, start, config.index_interval_bytes).await;
+                disk.sync_dir(&dir).await.map_err(io())?;
                 (made.map_err(io())?, false)
             }
         };
         let segments = if segments.is_empty() { vec![writer.segment().clone()] } else { segments };
-        disk.sync_dir(&dir).await.map_err(io())?;
         let end = writer.segment().next_offset();
         let mut log = PartitionLog {
             start: start.max(segments[0].base()),
@@ -193,7 +194,6 @@ impl Opening {
             segments: segments.into(),
             writer,
             epochs: Arc::default(),
-            epochs_on_disk: false,
             epochs_unsaved: false,
             dirty: Dirty::default(),
             recent: Default::default(),
@@ -244,12 +244,6 @@ pub(super) enum Stored<T> {
     Missing,
     Damaged,
     Sound(T),
-}
-
-impl<T> Stored<T> {
-    pub(super) fn exists(&self) -> bool {
-        !matches!(self, Stored::Missing)
-    }
 }
 
 /// Whether a file is missing, as opposed to unreadable.

@@ -1,4 +1,4 @@
-//! Recovering one segment, and the leader epochs of a log.
+//! Recovering one segment.
 //!
 //! Below the recovery point everything was durable: it is not read, and where it turns out to be damaged that is
 //! reported and served around, never cut off. What stands above it is checked batch by batch and kept as far as
@@ -9,17 +9,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use norn_env::disk::{File, Open};
-use norn_protocol::types::{LeaderEpoch, Offset};
+use norn_protocol::types::Offset;
 
-use super::open::{missing, OpenLog, Recovered, Stored};
-use super::PartitionLog;
+use super::open::{missing, OpenLog, Recovered};
 use crate::config::FlushMode;
-use crate::epochs::EpochCache;
 use crate::error::LogError;
 use crate::segment::index::{self, Seal, SEAL_LEN};
-use crate::segment::recovery::Check;
 use crate::segment::scan::{scan, Known, Scanned};
-use crate::segment::walk::{Step, Walk, CHUNK_LONG, CHUNK_SHORT};
 use crate::segment::writer::Writer;
 use crate::segment::{path, Opened, Segment, INDEX_SUFFIX, LOG_SUFFIX};
 
@@ -36,8 +32,6 @@ pub(super) struct RecoveredSegment {
     pub index_kept: (usize, u64),
     /// Durable records at its end are missing.
     pub lost_tail: bool,
-    /// Epochs of the batches that were walked through.
-    pub epochs: Vec<(LeaderEpoch, Offset)>,
 }
 
 /// Recovers the segments of one log.
@@ -63,7 +57,7 @@ impl Recovery<'_> {
         match known {
             Some((opened, index_kept)) => {
                 let segment = self.opened(file, base, opened);
-                Ok(RecoveredSegment { segment, index_kept, lost_tail: false, epochs: Vec::new() })
+                Ok(RecoveredSegment { segment, index_kept, lost_tail: false })
             }
             None => self.scanned(file, base, len, next, trusted).await.map_err(io()),
         }
@@ -159,8 +153,7 @@ impl Recovery<'_> {
                 "records are damaged"
             );
         }
-        let Scanned { entries, size, next: reached, max_ts, sound_from, lost_tail, epochs, damages, .. } =
-            scanned;
+        let Scanned { entries, size, next: reached, max_ts, sound_from, lost_tail, damages, .. } = scanned;
         self.report.damages.extend(damages);
 
         let goes_beyond = last_stored.is_some_and(|e| u64::from(e.position) >= size);
@@ -177,13 +170,13 @@ impl Recovery<'_> {
         if next.is_some() {
             Writer::over(segment.clone(), &self.open.disk, None, 0, 0).seal().await;
         }
-        Ok(RecoveredSegment { segment, index_kept: (0, 0), lost_tail, epochs })
+        Ok(RecoveredSegment { segment, index_kept: (0, 0), lost_tail })
     }
 
     /// Cuts what lies behind the sound part, and makes the part that was not known to be durable so.
     async fn settle(&mut self, file: &File, len: u64, size: u64, sound_from: u64) -> io::Result<()> {
         if size < len {
-            norn_env::sometimes!("log: torn tail cut");
+            norn_env::sometimes!("segment-tail-cut");
             tracing::info!(file = file.path(), bytes = len - size, at = size, "cut off an unfinished write");
             self.report.cut_bytes += len - size;
             file.truncate(size).await?;
@@ -203,91 +196,5 @@ impl Recovery<'_> {
             file.sync_data().await?;
         }
         Ok(())
-    }
-}
-
-impl PartitionLog {
-    /// Completes the stored leader epochs by those of the batches that recovery walked through, and saves them.
-    pub(super) async fn recover_epochs(
-        &mut self,
-        stored: Stored<EpochCache>,
-        walked: impl Iterator<Item = &(LeaderEpoch, Offset)>,
-    ) -> Result<(), LogError> {
-        self.epochs_on_disk = stored.exists();
-        let (mut cache, mut changed) = match stored {
-            Stored::Sound(cache) => (cache, false),
-            Stored::Damaged => (self.read_epochs().await?, true),
-            Stored::Missing => (self.read_epochs().await?, false),
-        };
-        for (epoch, first) in walked {
-            if cache.latest() < Some(*epoch) {
-                changed |= cache.assign(*epoch, *first);
-            }
-        }
-        changed |= cache.truncate_from_end(self.end);
-        cache.truncate_from_start(self.start);
-        let several = cache.entries().len() > 1;
-        self.epochs = Arc::new(cache);
-        if changed && (several || self.epochs_on_disk) {
-            self.save_epochs().await?;
-        }
-        Ok(())
-    }
-
-    /// The epochs of the batches themselves. Only segments in which the epoch changes are walked through.
-    async fn read_epochs(&self) -> Result<EpochCache, LogError> {
-        let mut cache = EpochCache::default();
-        let filled: Vec<_> = self.segments.iter().filter(|s| s.size() > 0).collect();
-        for (at, segment) in filled.iter().enumerate() {
-            let io = || LogError::io("read", segment.file().path());
-            let first = first_epoch(segment).await.map_err(io())?;
-            let last = match filled.get(at + 1) {
-                Some(next) => first_epoch(next).await.map_err(io())?,
-                None => last_epoch(segment).await.map_err(io())?,
-            };
-            match first {
-                Some(epoch) if first == last => note(&mut cache, epoch, segment.base()),
-                _ => walk_epochs(segment, &mut cache).await.map_err(io())?,
-            }
-        }
-        Ok(cache)
-    }
-}
-
-fn note(cache: &mut EpochCache, epoch: LeaderEpoch, first: Offset) {
-    if cache.latest() < Some(epoch) {
-        cache.assign(epoch, first);
-    }
-}
-
-async fn first_epoch(segment: &Segment) -> io::Result<Option<LeaderEpoch>> {
-    let mut walk = Walk::new(segment.file(), 0, segment.base(), segment.size(), CHUNK_SHORT);
-    Ok(match walk.next(Check::Header).await? {
-        Step::Batch { header, .. } => Some(header.leader_epoch),
-        Step::Damaged | Step::End => None,
-    })
-}
-
-async fn last_epoch(segment: &Segment) -> io::Result<Option<LeaderEpoch>> {
-    segment.load().await?;
-    let entries = segment.entries_from(0);
-    let Some(entry) = entries.last() else { return Ok(None) };
-    let first = segment.base().plus(i64::from(entry.delta));
-    let mut walk = Walk::new(segment.file(), u64::from(entry.position), first, segment.size(), CHUNK_SHORT);
-    let mut last = None;
-    while let Step::Batch { header, .. } = walk.next(Check::Header).await? {
-        last = Some(header.leader_epoch);
-    }
-    Ok(last)
-}
-
-async fn walk_epochs(segment: &Segment, cache: &mut EpochCache) -> io::Result<()> {
-    let mut walk = Walk::new(segment.file(), 0, segment.base(), segment.size(), CHUNK_LONG);
-    loop {
-        match walk.next(Check::Header).await? {
-            Step::Batch { header, .. } => note(cache, header.leader_epoch, header.base_offset),
-            Step::Damaged if walk.resync(segment.next_offset()).await? => {}
-            Step::Damaged | Step::End => return Ok(()),
-        }
     }
 }

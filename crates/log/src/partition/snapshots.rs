@@ -89,7 +89,7 @@ impl PartitionLog {
             });
             let mut walk = Walk::new(segment.file(), position, due, segment.size(), CHUNK_LONG);
             loop {
-                match walk.next(Check::Header).await.map_err(io())? {
+                match walk.next(Check::CrcAndEpoch(&self.epochs)).await.map_err(io())? {
                     Step::Batch { header, .. } if header.base_offset >= from => visit(Visit::Batch(&header)),
                     Step::Batch { .. } => {}
                     Step::Damaged if walk.resync(segment.next_offset()).await.map_err(io())? => {}

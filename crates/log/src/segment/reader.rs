@@ -145,6 +145,7 @@ impl Segment {
     /// Reads a run of intervals. Returns how many of them, from the first on, are sound.
     async fn check_run(&self, run: &[Interval], epochs: &Arc<EpochCache>) -> Result<usize, ReadError> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(0) };
+        norn_env::sometimes!("records-checked-before-read");
         let start = first.start;
         let len = (last.end - start) as usize;
         let bytes = self.file.read_at(start, len).await.map_err(ReadError::io(self.file.path()))?;
@@ -342,6 +343,7 @@ impl Segment {
     }
 
     fn corrupt(&self, position: u64, first: Offset, next: Offset) -> ReadError {
+        norn_env::sometimes!("corrupt-records-refused");
         ReadError::Corrupt { file: self.file.path().to_owned(), position, first, next }
     }
 }

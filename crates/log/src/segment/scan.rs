@@ -7,8 +7,7 @@
 use std::io;
 
 use norn_env::disk::File;
-use norn_protocol::batch::BatchHeader;
-use norn_protocol::types::{LeaderEpoch, Offset};
+use norn_protocol::types::Offset;
 
 use super::entry;
 use super::index::Entry;
@@ -49,14 +48,18 @@ pub(crate) struct Scanned {
     pub max_ts: i64,
     /// Bytes from here to `size` had their CRCs checked.
     pub sound_from: u64,
-    pub last: Option<BatchHeader>,
     pub damages: Vec<Damage>,
     /// Durable records at the end are missing: nothing may be appended here, since that would hide the loss.
     pub lost_tail: bool,
-    /// Epochs of the batches that were walked, in order, each with the first offset seen of it.
-    pub epochs: Vec<(LeaderEpoch, Offset)>,
     /// Bytes that were walked through.
     pub scanned: u64,
+}
+
+/// Where a batch stands, and the largest timestamp before it.
+struct Passed {
+    position: u64,
+    due: Offset,
+    max_ts: i64,
 }
 
 /// Walks through a segment from the last known index entry to its end.
@@ -79,24 +82,35 @@ pub(crate) async fn scan(
         next: first,
         max_ts,
         sound_from: u64::MAX,
-        last: None,
         damages: Vec::new(),
         lost_tail: false,
-        epochs: Vec::new(),
         scanned: 0,
     };
     // An entry is also due where the scan begins, where CRCs begin to be checked, and behind damage.
     let mut entry_due = true;
+    // A flipped bit in a header shows only where the next batch is not what it says. So the last batch is kept, to go
+    // back to it and check it, and the one it led to, whole.
+    let mut unchecked: Option<Passed> = None;
+    let mut check_to = 0;
     loop {
-        let check = if walk.due() >= durable { Check::Crc } else { Check::Header };
-        let due = walk.due();
-        let step = match walk.next(check).await? {
-            // Epochs fall only where bytes of another time are left behind the end.
-            Step::Batch { header, .. } if due >= durable && epoch_falls(&found, &header) => Step::Damaged,
-            step => step,
-        };
+        let (position, due) = (walk.position(), walk.due());
+        let whole = due >= durable || position < check_to;
+        let check = if whole { Check::Crc } else { Check::Header };
+        let ceiling = if whole { bound } else { durable.min(bound) };
+        let step = walk.next_below(ceiling, check).await?;
+        if !matches!(step, Step::Batch { .. }) && (!whole || unchecked.is_some()) {
+            check_to = position + 1;
+            if let Some(passed) = unchecked.take() {
+                walk.rewind(passed.position, passed.due);
+                found.size = passed.position;
+                max_ts = passed.max_ts;
+                entry_due |= found.entries.pop_if(|e| u64::from(e.position) == passed.position).is_some();
+            }
+            continue;
+        }
         match step {
-            Step::Batch { position, header } => {
+            Step::Batch { header, .. } => {
+                unchecked = (!whole).then_some(Passed { position, due, max_ts });
                 if due >= durable && found.sound_from == u64::MAX {
                     found.sound_from = position;
                     entry_due = true;
@@ -109,19 +123,14 @@ pub(crate) async fn scan(
                     found.entries.push(entry(base, header.base_offset, position, max_ts));
                     entry_due = false;
                 }
-                if found.epochs.last().is_none_or(|(epoch, _)| *epoch != header.leader_epoch) {
-                    found.epochs.push((header.leader_epoch, header.base_offset));
-                }
                 max_ts = max_ts.max(header.max_timestamp);
                 found.size = walk.position();
-                found.last = Some(header);
             }
             Step::End | Step::Damaged if due >= durable.min(bound) => {
                 found.next = due;
                 break;
             }
             Step::End | Step::Damaged => {
-                let position = walk.position();
                 let again = step == Step::Damaged && walk.resync(bound).await?;
                 let next = if again { walk.due() } else { durable.min(bound) };
                 found.damages.push(Damage { file: file.path().to_owned(), position, first: due, next });
@@ -140,8 +149,4 @@ pub(crate) async fn scan(
     found.scanned = found.size - from;
     found.sound_from = found.sound_from.min(found.size);
     Ok(found)
-}
-
-fn epoch_falls(found: &Scanned, header: &BatchHeader) -> bool {
-    found.last.is_some_and(|last| header.leader_epoch < last.leader_epoch)
 }

@@ -56,6 +56,11 @@ impl<'a> Walk<'a> {
 
     /// Takes a step.
     pub async fn next(&mut self, check: Check<'_>) -> io::Result<Step> {
+        self.next_below(Offset(i64::MAX), check).await
+    }
+
+    /// Takes a step, where no batch reaches beyond `ceiling`: one whose header says so is damaged.
+    pub async fn next_below(&mut self, ceiling: Offset, check: Check<'_>) -> io::Result<Step> {
         loop {
             if self.position >= self.end {
                 return Ok(Step::End);
@@ -63,6 +68,7 @@ impl<'a> Walk<'a> {
             match judge(self.ahead(), self.end - self.position, self.due, check) {
                 Verdict::Needs(len) => self.fill(len).await?,
                 Verdict::Damaged => return Ok(Step::Damaged),
+                Verdict::Batch(header) if header.next_offset() > ceiling => return Ok(Step::Damaged),
                 Verdict::Batch(header) => {
                     let position = self.position;
                     self.position += header.total_len() as u64;
@@ -71,6 +77,11 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+    }
+
+    /// Goes back to a batch that was passed.
+    pub fn rewind(&mut self, position: u64, due: Offset) {
+        (self.position, self.due) = (position, due);
     }
 
     /// The bytes of the batch that the walk has just passed.

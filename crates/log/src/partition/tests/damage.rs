@@ -69,6 +69,16 @@ fn a_flipped_length_costs_only_its_batch() {
     }
 }
 
+#[test]
+fn a_flipped_epoch_costs_only_its_batch_and_is_not_taken_for_a_new_one() {
+    for byte in [12, 15] {
+        for batch in [0, 8, 9, 20] {
+            let config = LogConfig { segment_bytes: 20_000, ..small() };
+            run(move |root| flip_and_read(root, batch, byte, 1, config));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 25, ..ProptestConfig::default() })]
 
@@ -82,6 +92,40 @@ proptest! {
     fn a_flipped_header_costs_only_its_batch(batch in 0usize..30, byte in 0usize..61, bit in 0u8..8, interval in 1u32..2000, segment in 500u64..9000) {
         let config = LogConfig { index_interval_bytes: interval, segment_bytes: segment, ..small() };
         run(move |root| flip_and_read(root, batch, byte, bit, config));
+    }
+}
+
+#[test]
+fn a_flipped_bit_beside_the_records_costs_none_of_them() {
+    for seed in 0..60usize {
+        run(move |root| async move {
+            let (mut log, _) = open(&root, &small(), None).await;
+            for n in 0..BATCHES {
+                append_synced(&mut log, 2, 60, (n / 9) as i32).await;
+                if n % 10 == 0 {
+                    log.store_producer_snapshot(Bytes::from_static(b"known")).await.unwrap();
+                }
+            }
+            log.delete_before(Offset(5)).await.unwrap();
+            let end = log.close().await.unwrap().0;
+            let mut names = files(&root, "").await;
+            names.retain(|name| !name.ends_with(".log"));
+            let name = &names[seed % names.len()];
+            let mut bytes = read_raw(&root, name).await;
+            let at = seed * 7919 % (bytes.len() * 8);
+            bytes[at / 8] ^= 1 << (at % 8);
+            write_raw(&root, name, bytes).await;
+            for recovery_point in [None, Some(end), Some(end / 2)] {
+                let (log, report) = open(&root, &small(), recovery_point).await;
+                assert!(report.damages.is_empty() && report.cut_bytes == 0, "{name}: {report:?}");
+                assert_eq!(log.end().0, end);
+                assert_eq!(log.end_of_epoch(LeaderEpoch(0)), (LeaderEpoch(0), Offset(18)));
+                let start = log.start().0;
+                assert!(start == 5 || name == START_FILE);
+                assert_eq!(offsets_from(&log, start, 3000).await, (start..end).collect::<Vec<_>>(), "{name}");
+                drop(log);
+            }
+        });
     }
 }
 

@@ -5,6 +5,7 @@ mod cut;
 mod damage;
 mod model;
 mod recovery;
+mod shared;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
