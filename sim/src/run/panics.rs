@@ -55,21 +55,39 @@ pub fn last() -> (Verdict, Finding) {
     }
 }
 
-/// The frames of a stack that are in this workspace, with their places.
+/// The frames of a stack that are in this workspace, with their places in it.
 pub fn own_frames(stack: &str) -> String {
     let lines: Vec<&str> = stack.lines().map(str::trim).collect();
     let mut frames = vec![];
     for pair in lines.windows(2) {
-        let (frame, place) = (pair[0], pair[1]);
-        // Paths of the workspace are relative to its root.
-        if place.starts_with("at ./")
-            && !place.contains("/sim/src/run/")
-            && !place.contains("/env/src/sim/supervise.rs")
-        {
-            let name = frame.split_once(": ").map_or(frame, |(_, name)| name);
-            frames.push(format!("{} {place}", name.chars().take(NAME_MAX).collect::<String>()));
-        }
+        let (frame, Some(place)) = (pair[0], pair[1].strip_prefix("at ").and_then(own_place)) else {
+            continue;
+        };
+        let name = frame.split_once(": ").map_or(frame, |(_, name)| name);
+        frames.push(format!("{} at {place}", name.chars().take(NAME_MAX).collect::<String>()));
     }
     frames.truncate(FRAMES_MAX);
     frames.join("\n")
+}
+
+/// A place in this workspace, from its root, wherever the tree and the current directory are; none for the machinery that
+/// is in every stack.
+fn own_place(place: &str) -> Option<&str> {
+    let at = ["crates/", "sim/src/"].iter().filter_map(|room| place.find(room)).min()?;
+    let foreign = place.contains("/registry/") || place.starts_with("/rustc/");
+    let machinery = place.contains("sim/src/run/") || place.contains("env/src/sim/supervise.rs");
+    (!foreign && !machinery).then(|| &place[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_frames_of_this_workspace_are_told_wherever_it_is() {
+        let stack = "0: norn_log::append\n  at ./crates/log/src/lib.rs:7:1\n1: run\n  at /r/.cargo/registry/src/i/m/src/sim/task/mod.rs:3:4\n\
+                     2: start_thread\n  at ./nptl/pthread_create.c:442:8\n3: norn_broker::start\n  at /tmp/tree/crates/broker/src/lib.rs:9:2";
+        let told = "norn_log::append at crates/log/src/lib.rs:7:1\nnorn_broker::start at crates/broker/src/lib.rs:9:2";
+        assert_eq!(own_frames(stack), told);
+    }
 }

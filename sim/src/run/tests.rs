@@ -31,25 +31,6 @@ fn an_empty_world_passes_and_goes_through_all_phases() {
 }
 
 #[test]
-fn one_seed_has_one_hash() {
-    let hash = |seed| {
-        let report = run(Tape::draw(seed), How { chain: true, ..How::default() });
-        (report.hash, report.events, report.chain)
-    };
-    assert_eq!(hash(11), hash(11));
-    assert_ne!(hash(11), hash(12));
-}
-
-#[test]
-fn a_replay_with_its_log_has_the_hash_of_the_run() {
-    let hash = |trace: Option<&str>| {
-        let how = How { trace: trace.map(str::to_owned), ..How::default() };
-        run(Tape::draw(5).without_faults(), how).hash
-    };
-    assert_eq!(hash(None), hash(Some("norn_sim=debug")));
-}
-
-#[test]
 fn faults_of_processes_and_clocks_strike_and_are_taken_back() {
     let report = passes(with_faults(
         2,
