@@ -134,6 +134,11 @@ impl Future for NoteTicket {
 pub trait Rounds: Send + Sync + 'static {
     fn submit(&self, request: SyncRequest) -> SyncTicket;
     fn note(&self, log: LogKey, note: FileNote) -> NoteTicket;
+    /// Whether the caller, who is about to write to a segment and then to submit it, may begin the segment's
+    /// sync with the write, since no round is under way that it could join. Given to one log at a time.
+    fn claim_early_sync(&self) -> bool {
+        false
+    }
 }
 
 /// A disk's sync rounds, shared by its logs.
@@ -154,6 +159,11 @@ impl RoundsHandle {
     /// Takes over what must become durable; never waits.
     pub fn submit(&self, request: SyncRequest) -> SyncTicket {
         self.0.submit(request)
+    }
+
+    /// See [`Rounds::claim_early_sync`].
+    pub fn claim_early_sync(&self) -> bool {
+        self.0.claim_early_sync()
     }
 
     /// Records a change to a log's files; never waits, the ticket does.

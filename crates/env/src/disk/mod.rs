@@ -10,8 +10,11 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
+
+mod early;
 
 #[cfg(not(madsim))]
 mod pool;
@@ -22,6 +25,8 @@ mod real;
 use crate::sim::disk as back;
 #[cfg(not(madsim))]
 use real as back;
+
+use early::EarlySync;
 
 #[cfg(test)]
 mod tests;
@@ -57,7 +62,10 @@ pub struct Disk(back::Disk);
 
 /// An open file. Clones share the descriptor. It stays usable after its path was renamed or removed.
 #[derive(Clone)]
-pub struct File(back::File);
+pub struct File {
+    back: back::File,
+    early: Arc<EarlySync>,
+}
 
 /// An exclusive lock on a data directory; freed when dropped, and by the death of the process.
 #[derive(Debug)]
@@ -86,7 +94,8 @@ impl Disk {
     /// directory, even when its data was synced.
     pub async fn open_file(&self, path: &str, how: Open) -> io::Result<File> {
         let path = relative(path)?;
-        Ok(File(self.wait("open", path, self.0.open_file(path, how)).await?))
+        let back = self.wait("open", path, self.0.open_file(path, how)).await?;
+        Ok(File { back, early: Arc::default() })
     }
 
     /// Creates the directory and its missing parents.
@@ -152,7 +161,7 @@ impl fmt::Debug for Disk {
 impl File {
     /// Reads `len` bytes at `pos`; fewer only at the end of the file.
     pub async fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
-        self.wait("read", self.0.read_at(pos, len)).await
+        self.wait("read", self.back.read_at(pos, len)).await
     }
 
     /// Writes the buffers one after the other at `pos`: all, or an error, after which any part of them may
@@ -160,51 +169,70 @@ impl File {
     /// bytes and the death of this process leaves them; they are safe from a loss of power only after
     /// [`File::sync_data`].
     pub async fn write_at(&self, pos: u64, bufs: Vec<Bytes>) -> io::Result<()> {
-        self.wait("write", self.0.write_at(pos, bufs)).await
+        self.early.change();
+        self.wait("write", self.back.write_at(pos, bufs)).await
+    }
+
+    /// As [`File::write_at`], and begins to make durable what it wrote without a way back to the caller, who
+    /// asks for the outcome with [`File::sync_data`] as ever. Saves two changes of threads where a sync is
+    /// sure to follow at once; wasted where it is not.
+    pub async fn write_and_begin_sync(&self, pos: u64, bufs: Vec<Bytes>) -> io::Result<()> {
+        let change = self.early.change();
+        if self.early.is_under_way() {
+            return self.wait("write", self.back.write_at(pos, bufs)).await;
+        }
+        let sync = self.wait("write", self.back.write_and_begin_sync(pos, bufs)).await?;
+        self.early.begun(change, sync);
+        Ok(())
     }
 
     /// Makes every write, truncation and allocation that had returned before this call durable, with the
     /// file's length (`fdatasync`). After an error nothing is known of those writes, and a later success
     /// says nothing about them: never try again.
     pub async fn sync_data(&self) -> io::Result<()> {
-        self.wait("sync", self.0.sync_data()).await
+        if self.wait("sync", self.early.join()).await? {
+            return Ok(());
+        }
+        self.wait("sync", self.back.sync_data()).await
     }
 
     /// Sets the length: cuts the tail off, or extends with zeros.
     pub async fn truncate(&self, len: u64) -> io::Result<()> {
-        self.wait("truncate", self.0.truncate(len)).await
+        self.early.change();
+        self.wait("truncate", self.back.truncate(len)).await
     }
 
     /// Reserves space so that the first `len` bytes can be written without `ENOSPC`. A shorter file is
     /// extended to `len` with zeros; a longer one keeps its length.
     pub async fn allocate(&self, len: u64) -> io::Result<()> {
-        self.wait("allocate", self.0.allocate(len)).await
+        self.early.change();
+        self.wait("allocate", self.back.allocate(len)).await
     }
 
     /// The length in bytes, as all handles of this process see it.
     #[allow(clippy::len_without_is_empty)]
     pub async fn len(&self) -> io::Result<u64> {
-        self.wait("length", self.0.len()).await
+        self.wait("length", self.back.len()).await
     }
 
     /// As [`File::read_at`], but never blocks: `None` if the bytes are not in memory.
     pub fn read_cached(&self, pos: u64, len: usize) -> Option<io::Result<Bytes>> {
-        self.0.read_cached(pos, len)
+        self.back.read_cached(pos, len)
     }
 
     /// The path, relative to its disk's root, that this file was opened with.
     pub fn path(&self) -> &str {
-        self.0.path()
+        self.back.path()
     }
 
     /// The descriptor, for `sendfile`; valid as long as this handle lives.
     #[cfg(not(madsim))]
     pub(crate) fn raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.raw_fd()
+        self.back.raw_fd()
     }
 
     async fn wait<T>(&self, what: &str, op: impl std::future::Future<Output = T>) -> T {
-        crate::task::wait(|| format!("disk: {what} {}", self.0.full_path()), op).await
+        crate::task::wait(|| format!("disk: {what} {}", self.back.full_path()), op).await
     }
 }
 

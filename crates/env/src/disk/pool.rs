@@ -6,6 +6,7 @@
 //! each job belongs to a task that waits for it.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -96,8 +97,35 @@ impl Pool {
             let _caller_left = done.send(op());
         });
         Queue::push(&self.lanes[lane as usize], job)?;
-        result.await.unwrap_or_else(|_| Err(io::Error::other("disk worker ended without an answer")))
+        answer(result).await
     }
+
+    /// As [`Pool::run`], and goes on with `then` on the same thread if `op` succeeded. Gives the outcome of
+    /// `then`, which runs whether anybody waits for it or not.
+    pub(super) async fn run_then(
+        &self,
+        lane: Lane,
+        op: impl FnOnce() -> io::Result<()> + Send + 'static,
+        then: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<impl Future<Output = io::Result<()>>> {
+        let (done, result) = oneshot::channel();
+        let (all_done, last_result) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            let first = op();
+            let go_on = first.is_ok();
+            let _caller_left = done.send(first);
+            if go_on {
+                let _caller_left = all_done.send(then());
+            }
+        });
+        Queue::push(&self.lanes[lane as usize], job)?;
+        answer(result).await?;
+        Ok(answer(last_result))
+    }
+}
+
+async fn answer<T>(result: oneshot::Receiver<io::Result<T>>) -> io::Result<T> {
+    result.await.unwrap_or_else(|_| Err(io::Error::other("disk worker ended without an answer")))
 }
 
 impl Drop for Pool {
@@ -240,6 +268,22 @@ mod tests {
         assert_eq!(others.len(), 100);
         drop(release);
         assert!(stuck.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_job_is_told_apart_and_left_out_after_a_failure() {
+        let pool = Pool::new();
+        let (release, held) = mpsc::channel::<()>();
+        let then = move || held.recv().map_err(io::Error::other);
+        let last = pool.run_then(Lane::Write, || Ok(()), then).await.unwrap();
+        drop(release);
+        assert!(last.await.is_err());
+
+        let (ran, runs) = mpsc::channel::<()>();
+        let then = move || ran.send(()).map_err(io::Error::other);
+        let failed = pool.run_then(Lane::Write, || Err(io::ErrorKind::StorageFull.into()), then).await;
+        assert_eq!(failed.err().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert!(runs.recv().is_err());
     }
 
     #[tokio::test]

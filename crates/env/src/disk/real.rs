@@ -5,6 +5,7 @@
 //! watch or fail them.
 
 use std::fs::{self, OpenOptions, TryLockError};
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -224,6 +225,17 @@ impl File {
 
     pub(super) async fn write_at(&self, pos: u64, bufs: Vec<Bytes>) -> io::Result<()> {
         self.run(Lane::Write, move |file| write_all(file, pos, bufs)).await
+    }
+
+    /// The write; and the sync that follows it on the same thread.
+    pub(super) async fn write_and_begin_sync(
+        &self,
+        pos: u64,
+        bufs: Vec<Bytes>,
+    ) -> io::Result<impl Future<Output = io::Result<()>>> {
+        let (written, sync) = (self.0.clone(), self.0.clone());
+        let write = move || write_all(&written.file, pos, bufs);
+        self.0.disk.0.pool.run_then(Lane::Write, write, move || sync.file.sync_data()).await
     }
 
     pub(super) async fn sync_data(&self) -> io::Result<()> {

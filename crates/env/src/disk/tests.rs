@@ -26,7 +26,7 @@ fn run<F: Future>(f: impl FnOnce(Disk) -> F) -> F::Output {
 #[derive(Clone, Debug)]
 enum Op {
     Open(&'static str, Open),
-    Write { handle: usize, pos: u64, bufs: Vec<Vec<u8>> },
+    Write { handle: usize, pos: u64, bufs: Vec<Vec<u8>>, begin_sync: bool },
     Read { handle: usize, pos: u64, len: usize },
     Truncate { handle: usize, len: u64 },
     Allocate { handle: usize, len: u64 },
@@ -50,7 +50,8 @@ fn op() -> impl Strategy<Value = Op> {
     let bufs = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..4);
     prop_oneof![
         6 => (path(), how).prop_map(|(path, how)| Op::Open(path, how)),
-        8 => (handle(), place(), bufs).prop_map(|(handle, pos, bufs)| Op::Write { handle, pos, bufs }),
+        8 => (handle(), place(), bufs, any::<bool>())
+            .prop_map(|(handle, pos, bufs, begin_sync)| Op::Write { handle, pos, bufs, begin_sync }),
         6 => (handle(), place(), 0..9000usize).prop_map(|(handle, pos, len)| Op::Read { handle, pos, len }),
         2 => (handle(), place()).prop_map(|(handle, len)| Op::Truncate { handle, len }),
         2 => (handle(), place()).prop_map(|(handle, len)| Op::Allocate { handle, len }),
@@ -166,10 +167,14 @@ async fn step(disk: &Disk, model: &mut Model, open: &mut Vec<Opened>, op: Op) {
                 open.push(Opened { file, number, writable: how != Open::Read });
             }
         }
-        Op::Write { handle, pos, bufs } => {
+        Op::Write { handle, pos, bufs, begin_sync } => {
             let Some(Opened { file, number, writable }) = open.get(handle) else { return };
             let bytes: Vec<u8> = bufs.concat();
-            let got = file.write_at(pos, bufs.into_iter().map(Bytes::from).collect()).await;
+            let bufs = bufs.into_iter().map(Bytes::from).collect();
+            let got = match begin_sync {
+                true => file.write_and_begin_sync(pos, bufs).await,
+                false => file.write_at(pos, bufs).await,
+            };
             if bytes.is_empty() {
                 return;
             }

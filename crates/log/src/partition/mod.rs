@@ -204,13 +204,14 @@ impl PartitionLog {
             headers.push(header);
             bytes.extend(batch.patched(*base, epoch, time));
         }
-        let written = self.writer.append(&headers, bytes.clone()).await;
+        let hold = self.config.flush == FlushMode::Sync;
+        let sync_early = hold && self.rounds.claim_early_sync();
+        let written = self.writer.append(&headers, bytes.clone(), sync_early).await;
         written.map_err(|e| self.failed("write", segment.file().path(), e))?;
         let at = FilePosition { segment: segment.base(), byte: segment.size() };
         self.remember(end, at);
         self.end = end;
         self.bytes_since_snapshot += at.byte - position;
-        let hold = self.config.flush == FlushMode::Sync;
         self.dirty.add(segment.base(), segment.file(), position, bytes, hold);
         Ok(())
     }

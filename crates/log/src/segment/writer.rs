@@ -79,9 +79,18 @@ impl Writer {
     }
 
     /// Writes batches behind the end, in one write, and makes them visible. `headers` are those of the batches in
-    /// `bytes`, with their final offsets.
-    pub async fn append(&mut self, headers: &[BatchHeader], bytes: Vec<Bytes>) -> io::Result<()> {
-        self.segment.file().write_at(self.segment.size(), bytes).await?;
+    /// `bytes`, with their final offsets. With `sync_early` the segment's sync begins with the write.
+    pub async fn append(
+        &mut self,
+        headers: &[BatchHeader],
+        bytes: Vec<Bytes>,
+        sync_early: bool,
+    ) -> io::Result<()> {
+        let (file, position) = (self.segment.file(), self.segment.size());
+        match sync_early {
+            true => file.write_and_begin_sync(position, bytes).await?,
+            false => file.write_at(position, bytes).await?,
+        }
         if self.first_ts.is_none() {
             self.first_ts = headers.first().map(|h| h.max_timestamp);
         }

@@ -1,6 +1,7 @@
 //! The simulated back end of [`crate::disk`].
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -241,6 +242,18 @@ impl File {
             }
         })
         .await
+    }
+
+    /// The write; and the sync that follows it, which runs as long as the file is open.
+    pub(crate) async fn write_and_begin_sync(
+        &self,
+        pos: u64,
+        bufs: Vec<Bytes>,
+    ) -> io::Result<impl Future<Output = io::Result<()>>> {
+        self.write_at(pos, bufs).await?;
+        let file = self.clone();
+        let sync = crate::task::spawn("disk: early sync", async move { file.sync_data().await });
+        Ok(async move { sync.await.unwrap_or_else(|stopped| Err(io::Error::other(stopped))) })
     }
 
     pub(crate) async fn sync_data(&self) -> io::Result<()> {

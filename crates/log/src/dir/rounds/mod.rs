@@ -146,6 +146,7 @@ impl RoundsTask {
                 self.begin_round();
             }
             self.begin_chore();
+            self.queue.set_busy(!self.batches.is_empty() || !self.postponed.is_empty());
             if closed && self.batches.is_empty() && self.postponed.is_empty() && self.queue.is_empty() {
                 break self.sync_all().await;
             }

@@ -29,6 +29,10 @@ struct State {
     /// Directory names that were opened since the start.
     opened: BTreeSet<Arc<str>>,
     next_key: u64,
+    /// A round is under way.
+    busy: bool,
+    /// A log has begun its sync with its write and has not handed over yet.
+    early: bool,
     closed: bool,
 }
 
@@ -81,7 +85,23 @@ impl Queue {
                 taken.push((log, name.clone(), items));
             }
         }
+        // If its write failed it will hand over nothing; then another log's round frees the claim.
+        state.early &= taken.is_empty();
         taken
+    }
+
+    /// Told by the rounds' task: whether logs wait for a round that has begun.
+    pub fn set_busy(&self, busy: bool) {
+        self.state().busy = busy;
+    }
+
+    /// See [`Rounds::claim_early_sync`]. Alone on its disk, a log saves the way to the rounds' task; when
+    /// several write, gathering them saves more.
+    fn claim_early_sync(&self) -> bool {
+        let mut state = self.state();
+        let free = !state.busy && !state.early && !state.closed && state.waiting.is_empty();
+        state.early |= free;
+        free
     }
 
     /// Waits until something was added since the last call.
@@ -124,5 +144,32 @@ impl Rounds for Submit {
         let (reply, answer) = oneshot::channel();
         self.0.push(log, Item::Note(note, reply));
         NoteTicket::new(async { answer.await.unwrap_or_else(|_| Err(ended())) })
+    }
+
+    fn claim_early_sync(&self) -> bool {
+        self.0.claim_early_sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_log_at_a_time_syncs_early_and_only_where_nothing_is_to_be_gathered() {
+        let queue = Queue::default();
+        let (log, _) = queue.register("a-0".into());
+        assert!(queue.claim_early_sync());
+        assert!(!queue.claim_early_sync());
+        queue.take(|_| true);
+        assert!(!queue.claim_early_sync(), "it has not handed over yet");
+        queue.push(log, Item::Opened(RecoveryPoint { segment: Offset(0), position: 0, end: Offset(0) }));
+        queue.take(|_| false);
+        assert!(!queue.claim_early_sync());
+        assert_eq!(queue.take(|_| true).len(), 1);
+        queue.set_busy(true);
+        assert!(!queue.claim_early_sync(), "it could join the round that is under way");
+        queue.set_busy(false);
+        assert!(queue.claim_early_sync());
     }
 }
