@@ -46,7 +46,9 @@ struct State {
     incarnation: u64,
     trigger: Option<ShutdownTrigger>,
     told_to_stop: bool,
-    /// Whether the disk failed since the process started.
+    /// Faults that make the disk fail now.
+    failing: usize,
+    /// Whether the disk failed while the process ran: what it then closed for good it goes on without, on a good disk too.
     trouble: bool,
     /// Whether a fault holds the process down.
     held: bool,
@@ -81,6 +83,7 @@ impl BrokerHost {
             incarnation: 1,
             trigger: None,
             told_to_stop: false,
+            failing: 0,
             trouble: false,
             held: false,
             exits: vec![],
@@ -134,6 +137,7 @@ impl BrokerHost {
                 state.process = Process::Running;
                 state.incarnation += 1;
                 state.told_to_stop = false;
+                state.trouble = state.failing > 0;
                 state.trigger = None;
             }
             start
@@ -178,12 +182,10 @@ impl BrokerHost {
 
     /// Notes that the disk is failing: from here the process may end on its own.
     pub fn expect_trouble(&self) {
-        self.with(|state| state.trouble = true);
-    }
-
-    /// Whether the disk failed and no new process was started with a good one.
-    fn has_trouble(&self) -> bool {
-        self.with(|state| state.trouble)
+        self.with(|state| {
+            state.failing += 1;
+            state.trouble = true;
+        });
     }
 
     /// The data directories, in the order of the settings.
@@ -196,18 +198,19 @@ impl BrokerHost {
     }
 
     /// What the operator does once the disk is good again: a process that has seen it fail may have closed some of its
-    /// data for good, so another takes its place. None if a fault holds the host down; that fault starts it.
+    /// data for good, so another takes its place. Not if a fault holds the host down; that fault starts the next one.
     pub fn replace_after_trouble(&self) {
-        match self.with(|state| state.held) {
-            true => self.with(|state| state.trouble = false),
-            false => self.replace(),
+        let held = self.with(|state| {
+            state.failing = state.failing.saturating_sub(1);
+            state.held
+        });
+        if !held {
+            self.replace();
         }
     }
 
-    /// Replaces a process that has seen the disk fail, now that the disk is good again.
     fn replace(&self) {
         self.kill();
-        self.with(|state| state.trouble = false);
         self.start();
     }
 
@@ -220,7 +223,7 @@ impl BrokerHost {
         disks.set_latency(self.key, self.spec.disk.latency(1));
         NetCtl::current().host_power_on(self.key);
         Handle::current().resume(self.id);
-        if self.has_trouble() {
+        if self.with(|state| std::mem::take(&mut state.failing) > 0 || state.trouble) {
             self.replace();
         }
         self.release();
