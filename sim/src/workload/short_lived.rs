@@ -7,15 +7,16 @@ use std::sync::Arc;
 use norn_env::clock;
 use norn_protocol::client::topic_name;
 use norn_protocol::compression::Compression;
+use norn_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use norn_protocol::messages::create_topics_request::CreatableTopic;
 use norn_protocol::messages::delete_topics_request::DeleteTopicState;
-use norn_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest};
+use norn_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest};
 use norn_protocol::ApiKey;
 use uuid::Uuid;
 
 use super::actor::Actor;
 use super::admin::TIMEOUT_MS;
-use super::errors::{TOPIC_ALREADY_EXISTS, UNKNOWN_TOPIC_OR_PARTITION};
+use super::errors::{INVALID_PARTITIONS, TOPIC_ALREADY_EXISTS, UNKNOWN_TOPIC_OR_PARTITION};
 use super::reading::{latest, read_to, Reading};
 use crate::check::{Content, Event, TopicFacts, Tp, Trim};
 use crate::client::{encode_batch, produce_request, BatchSpec, ProduceAnswer};
@@ -58,6 +59,9 @@ pub async fn live(actor: &mut Actor, names: &mut Names) {
         reading.seek(actor, &tp, 0);
         let ends = BTreeMap::from([((name.to_string(), 0), latest(actor, &tp).await)]);
         read_to(actor, &mut reading, &ends).await;
+        if actor.cluster.dice().chance(0.4) && !grow(actor, &tp).await {
+            return;
+        }
         // The last one stays, to be read back in the end.
         if again == 1 || actor.cluster.dice().chance(0.3) || !delete(actor, &tp).await {
             return;
@@ -93,7 +97,7 @@ async fn create(actor: &mut Actor, name: &Arc<str>) -> Option<Uuid> {
 
 /// Some batches; whether all were acknowledged.
 async fn fill(actor: &mut Actor, tp: &Tp) -> bool {
-    let (connection, id) = actor.cluster.leader(&tp.topic, 0).await;
+    let (connection, id) = actor.cluster.leader(&tp.topic, tp.partition).await;
     if id != tp.id && !id.is_nil() {
         actor.surprise(format!("the metadata knows {tp} by the id {id}"));
         return false;
@@ -109,7 +113,7 @@ async fn fill(actor: &mut Actor, tp: &Tp) -> bool {
         let timestamp = clock::wall_ms();
         let spec =
             BatchSpec { first, count, padding: 30, compression, producer: None, timestamp, headers: false };
-        let parts = vec![(0, encode_batch(&spec))];
+        let parts = vec![(tp.partition, encode_batch(&spec))];
         let request = produce_request(version, -1, TIMEOUT_MS, (&tp.topic, tp.id), parts);
         let Ok(pending) = connection.send_at(version, &request).await else { return false };
         let Ok((response, span)) = pending.answer(actor.cluster.deadline()).await else { return false };
@@ -121,6 +125,31 @@ async fn fill(actor: &mut Actor, tp: &Tp) -> bool {
         }
     }
     true
+}
+
+/// Gives the topic more partitions, which must be new, and fills the last of them; whether all was acknowledged.
+async fn grow(actor: &mut Actor, tp: &Tp) -> bool {
+    let total = actor.cluster.dice().range(2..5) as i32;
+    let connection = actor.cluster.any().await;
+    let topic = CreatePartitionsTopic::default().with_name(topic_name(&tp.topic)).with_count(total);
+    let request = CreatePartitionsRequest::default().with_timeout_ms(TIMEOUT_MS);
+    let request = request.with_topics(vec![topic.with_assignments(None)]);
+    let Ok((response, _)) = actor.cluster.call(&connection, 0, |_| request).await else { return false };
+    match response.results.first().map(|result| result.error_code) {
+        Some(0) => {}
+        None | Some(UNKNOWN_TOPIC_OR_PARTITION | INVALID_PARTITIONS) => {
+            actor.surprise(format!("CreatePartitions of {tp}, of which there was one, got {response:?}"));
+            return false;
+        }
+        _ => return false,
+    }
+    let last = Tp { partition: total - 1, ..tp.clone() };
+    actor.cluster.forget(&tp.topic);
+    let end = latest(actor, &last).await;
+    if end != 0 {
+        actor.surprise(format!("the new partition {last} already has records, up to {end}"));
+    }
+    fill(actor, &last).await
 }
 
 /// Deletes the topic; whether it is known to be gone.
