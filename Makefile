@@ -63,12 +63,15 @@ tidy: ## what the tree promises about itself: dependencies, bans, lengths, docum
 ratchet: ## lower the lengths that tests/tidy allows to what the tree needs
 	NORN_RATCHET=write $(CARGO) test --locked -p norn-tidy --test tree files_and_functions
 
-.PHONY: sweep mutants bench fuzz
+.PHONY: sweep mutants mutants-quick bench fuzz
 sweep: build-sim ## sweep SEEDS=A..B with JOBS=n (default 1..2001)
 	$(NSIM) sweep --seeds $(SEEDS) --jobs $(JOBS)
 
 mutants: build-sim ## put each known bug back and count the seeds until it is found
 	$(NSIM) mutants --jobs $(JOBS)
+
+mutants-quick: build-sim ## see that all known bugs can be put back, and hunt three of them
+	$(NSIM) mutants --quick --jobs $(JOBS)
 
 FUZZ  ?= frame_decoder
 fuzz: ## fuzz FUZZ=frame_decoder|record_batch|log_recovery|config_file (needs cargo-fuzz and nightly)

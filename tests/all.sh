@@ -27,4 +27,5 @@ part 'unit tests of the simulation' make --no-print-directory unit-sim
 part 'clients for the black-box tests' make --no-print-directory tools
 part 'black-box tests' make --no-print-directory blackbox
 part 'sweep' make --no-print-directory sweep-short
+part 'known bugs, put back' make --no-print-directory mutants-quick
 summary

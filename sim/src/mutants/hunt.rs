@@ -1,9 +1,11 @@
 //! Sweeps one mutant until the first seed that finds it.
 //!
 //! Found means: a listed checker or verdict fires, the build without the mutant passes the same seed, and, unless its
-//! header says that it shows at boot, the mutant passes that seed without faults.
+//! header says that it shows at boot, the mutant passes a seed without faults. A seed that fails without the mutant too
+//! says nothing of it, and is passed over.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
@@ -15,6 +17,9 @@ use super::patch::Mutant;
 use crate::report::{Report, Verdict};
 use crate::sweep::child::Job;
 use crate::sweep::twice;
+
+/// Seeds without faults of which a mutant must pass one, beside the one that found it.
+const CALM_SEEDS: u64 = 8;
 
 /// How a hunt ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,10 +41,9 @@ pub enum Outcome {
         seed: u64,
         check: String,
     },
-    /// The same seed fails without the mutant.
-    NotItsOwn {
+    /// It must show in every seed, and not in this one.
+    Missed {
         seed: u64,
-        check: String,
     },
 }
 
@@ -52,6 +56,8 @@ pub struct Hunt {
     pub seeds: u64,
     pub virtual_s: f64,
     pub cpu_s: f64,
+    /// Seeds that fail without it, too.
+    pub passed_over: Vec<u64>,
 }
 
 /// What hunts have in common.
@@ -74,6 +80,44 @@ impl Hunter {
     /// Hunts `mutant` in the build `exe`; `clean` is a build in which nothing is wrong.
     pub fn hunt(&self, mutant: &Mutant, exe: &Path, clean: &Path) -> Hunt {
         let seeds = self.first_seed..self.first_seed + self.budget.unwrap_or(mutant.budget);
+        let mut hunt = Hunt {
+            mutant: mutant.id.clone(),
+            outcome: Outcome::Survived,
+            seeds: 0,
+            virtual_s: 0.0,
+            cpu_s: 0.0,
+            passed_over: vec![],
+        };
+        let mut next = seeds.start;
+        while next < seeds.end {
+            let ran = self.sweep(mutant, exe, next..seeds.end);
+            hunt.virtual_s += ran.values().map(|report| report.virtual_s).sum::<f64>();
+            hunt.cpu_s += ran.values().map(|report| report.cpu_s).sum::<f64>();
+            let stops = |report: &&Report| (report.verdict == Verdict::Pass) == mutant.everywhere;
+            let Some(report) = ran.values().find(stops) else {
+                hunt.seeds += ran.len() as u64;
+                if let Some(last) = ran.values().last().filter(|_| mutant.everywhere) {
+                    hunt.outcome = self.judge(mutant, exe, last);
+                }
+                return hunt;
+            };
+            hunt.seeds += report.seed - next + 1;
+            if mutant.everywhere {
+                hunt.outcome = Outcome::Missed { seed: report.seed };
+                return hunt;
+            }
+            if self.job(clean, report.seed, None).run_confirmed().verdict == Verdict::Pass {
+                hunt.outcome = self.judge(mutant, exe, report);
+                return hunt;
+            }
+            hunt.passed_over.push(report.seed);
+            next = report.seed + 1;
+        }
+        hunt
+    }
+
+    /// Runs seeds until the first that decides: one that fails, or that passes where all must fail.
+    fn sweep(&self, mutant: &Mutant, exe: &Path, seeds: Range<u64>) -> BTreeMap<u64, Report> {
         let next = AtomicU64::new(seeds.start);
         let decided = AtomicBool::new(false);
         let ran: Mutex<BTreeMap<u64, Report>> = Mutex::default();
@@ -90,7 +134,7 @@ impl Hunter {
                             true => twice::run(&job),
                             false => job.run_confirmed(),
                         };
-                        if report.verdict != Verdict::Pass {
+                        if (report.verdict == Verdict::Pass) == mutant.everywhere {
                             decided.store(true, Relaxed);
                         }
                         ran.lock().expect("no holder panics").insert(seed, report);
@@ -98,38 +142,33 @@ impl Hunter {
                 });
             }
         });
-        let ran = ran.into_inner().expect("no holder panics");
-        let failed = ran.values().find(|report| report.verdict != Verdict::Pass);
-        let outcome = failed.map_or(Outcome::Survived, |report| self.judge(mutant, exe, clean, report));
-        Hunt {
-            mutant: mutant.id.clone(),
-            outcome,
-            seeds: failed.map_or(ran.len() as u64, |report| report.seed - seeds.start + 1),
-            virtual_s: ran.values().map(|report| report.virtual_s).sum(),
-            cpu_s: ran.values().map(|report| report.cpu_s).sum(),
-        }
+        ran.into_inner().expect("no holder panics")
     }
 
-    fn judge(&self, mutant: &Mutant, exe: &Path, clean: &Path, failed: &Report) -> Outcome {
-        let (seed, check) = (failed.seed, check(mutant, failed));
-        let Some(check) = check else {
+    fn judge(&self, mutant: &Mutant, exe: &Path, failed: &Report) -> Outcome {
+        let seed = failed.seed;
+        let Some(check) = check(mutant, failed) else {
             return Outcome::Unlisted { seed, check: failed.signature() };
         };
-        if self.job(clean, seed, None).run_confirmed().verdict != Verdict::Pass {
-            return Outcome::NotItsOwn { seed, check };
+        let passes = |seed| {
+            let calm = self.job(exe, seed, Some(&mutant.id)).arg("--no-faults");
+            calm.run_confirmed().verdict == Verdict::Pass
+        };
+        // The seed that found it first: what that does without faults is the closest.
+        let mut calm = std::iter::once(seed).chain(self.first_seed..self.first_seed + CALM_SEEDS);
+        match mutant.at_boot || calm.any(passes) {
+            true => Outcome::Found { seed, check },
+            false => Outcome::Blunt { seed, check },
         }
-        if !mutant.at_boot {
-            let calm = self.job(exe, seed, Some(&mutant.id)).arg("--no-faults").run_confirmed();
-            if calm.verdict != Verdict::Pass {
-                return Outcome::Blunt { seed, check };
-            }
-        }
-        Outcome::Found { seed, check }
     }
 
-    /// The command that shows what found a mutant again.
-    pub fn replay(exe: &Path, mutant: &str, seed: u64) -> String {
-        format!("NORN_MUTANT={mutant} {} replay --seed {seed}", exe.display())
+    /// The command that shows what `check` found again.
+    pub fn replay(exe: &Path, mutant: &str, check: &str, seed: u64) -> String {
+        let how = match check == Verdict::Nondeterminism.name() {
+            true => format!("sweep --seeds {seed}..{} --twice-one-in 1", seed + 1),
+            false => format!("replay --seed {seed}"),
+        };
+        format!("NORN_MUTANT={mutant} {} {how}", exe.display())
     }
 }
 
@@ -165,6 +204,8 @@ mod tests {
             symptom: "s".to_owned(),
             fires: fires.iter().map(|name| (*name).to_owned()).collect(),
             at_boot: false,
+            everywhere: false,
+            quick: false,
             budget: 1,
             own_build: false,
             path: "m.patch".into(),

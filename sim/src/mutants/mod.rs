@@ -38,6 +38,9 @@ pub struct MutantsArgs {
     /// Only see whether all patches apply and compile.
     #[arg(long)]
     check: bool,
+    /// Hunt only the few that are found soon, and see whether all others apply and compile.
+    #[arg(long)]
+    quick: bool,
     /// Cargo's profile to build with.
     #[arg(long, default_value = "release")]
     profile: String,
@@ -75,12 +78,14 @@ pub fn run(args: &MutantsArgs) -> Result<Verdict, MutantsError> {
     for mutant in &all {
         tree.check(mutant)?;
     }
-    let wanted = |mutant: &&Mutant| args.only.is_empty() || args.only.contains(&mutant.id);
+    let wanted = |mutant: &&Mutant| {
+        (args.only.is_empty() || args.only.contains(&mutant.id)) && (mutant.quick || !args.quick)
+    };
     let (together, alone) = tree.combine(&all)?;
     println!("{} mutants apply, {} share a build", all.len(), together.len());
     let mut builds =
         Builds { together: tree.build("norn-sim", &together, &args.profile)?, alone: BTreeMap::new() };
-    for mutant in alone.into_iter().filter(wanted) {
+    for mutant in alone.into_iter().filter(|mutant| args.check || args.quick || wanted(mutant)) {
         let build = tree.build(&format!("norn-sim-{}", mutant.id), &[mutant], &args.profile)?;
         builds.alone.insert(mutant.id.clone(), build);
     }
@@ -98,7 +103,7 @@ pub fn run(args: &MutantsArgs) -> Result<Verdict, MutantsError> {
     let mut hunts = vec![];
     for mutant in all.iter().filter(wanted) {
         let hunt = hunter.hunt(mutant, builds.of(&mutant.id), &builds.together);
-        eprintln!("{}: {}", hunt.mutant, told(&hunt.outcome));
+        eprintln!("{}: {} ({} seeds)", hunt.mutant, told(&hunt.outcome), hunt.seeds);
         hunts.push(hunt);
     }
     if let Some(path) = &args.json {
@@ -116,24 +121,26 @@ fn told(outcome: &Outcome) -> String {
         Outcome::Survived => "SURVIVED".to_owned(),
         Outcome::Blunt { check, .. } => format!("BLUNT: {check} fires without faults, too"),
         Outcome::Unlisted { check, .. } => format!("NOT LISTED: {check}"),
-        Outcome::NotItsOwn { check, .. } => format!("NOT ITS OWN: {check} fires without it, too"),
+        Outcome::Missed { seed } => format!("MISSED by seed {seed}"),
     }
 }
 
 fn print_board(hunts: &[Hunt], all: &[Mutant], builds: &Builds) {
     println!("\n{:<32} {:>6} {:>11} {:>8}  found by", "mutant", "seeds", "virtual s", "CPU s");
-    for Hunt { mutant, outcome, seeds, virtual_s, cpu_s } in hunts {
+    for Hunt { mutant, outcome, seeds, virtual_s, cpu_s, passed_over } in hunts {
         println!("{mutant:<32} {seeds:>6} {virtual_s:>11.0} {cpu_s:>8.1}  {}", told(outcome));
+        if !passed_over.is_empty() {
+            println!("    passed over, as they fail without it too: {passed_over:?}");
+        }
         if let Some(known) = all.iter().find(|known| known.id == *mutant) {
             println!("    {}", known.symptom);
         }
         match outcome {
-            Outcome::Survived => {}
-            Outcome::Found { seed, .. }
-            | Outcome::Blunt { seed, .. }
-            | Outcome::Unlisted { seed, .. }
-            | Outcome::NotItsOwn { seed, .. } => {
-                println!("    {}", Hunter::replay(builds.of(mutant), mutant, *seed))
+            Outcome::Survived | Outcome::Missed { .. } => {}
+            Outcome::Found { seed, check }
+            | Outcome::Blunt { seed, check }
+            | Outcome::Unlisted { seed, check } => {
+                println!("    {}", Hunter::replay(builds.of(mutant), mutant, check, *seed))
             }
         }
     }

@@ -4,8 +4,9 @@
 //! mutant: ack-before-flush
 //! symptom: an acknowledged record is gone after a loss of power
 //! fires: acked-durable, offset-commit-durable
-//! found: at boot          (optional: it needs no seed without faults that passes)
+//! found: at boot          (optional: it needs no seed without faults that passes; or `in every seed` of its budget)
 //! budget: 300             (optional: seeds to try)
+//! quick: yes              (optional: one of the few that `--quick` hunts)
 //! build: own              (optional: its bug cannot stand behind `mutant!`)
 //!
 //! --- a/crates/…
@@ -30,6 +31,10 @@ pub struct Mutant {
     pub fires: Vec<String>,
     /// Whether it may show in every world, also without faults.
     pub at_boot: bool,
+    /// Whether it must show in every seed of its budget.
+    pub everywhere: bool,
+    /// Whether it is found soon enough to be hunted in each test run.
+    pub quick: bool,
     pub budget: u64,
     /// Whether it needs a build of its own.
     pub own_build: bool,
@@ -78,6 +83,8 @@ impl Mutant {
             symptom: String::new(),
             fires: vec![],
             at_boot: false,
+            everywhere: false,
+            quick: false,
             budget: BUDGET,
             own_build: false,
             path: path.to_owned(),
@@ -90,6 +97,8 @@ impl Mutant {
                 "symptom" => mutant.symptom = value.to_owned(),
                 "fires" => mutant.fires = value.split(',').map(|name| name.trim().to_owned()).collect(),
                 "found" if value == "at boot" => mutant.at_boot = true,
+                "found" if value == "in every seed" => (mutant.at_boot, mutant.everywhere) = (true, true),
+                "quick" if value == "yes" => mutant.quick = true,
                 "budget" => mutant.budget = value.parse().map_err(|error| format!("budget: {error}"))?,
                 "build" if value == "own" => mutant.own_build = true,
                 _ => return Err(format!("it does not understand: {line}")),
@@ -131,6 +140,14 @@ mod tests {
         let mutant = Mutant::parse(Path::new("dir/m.patch"), TEXT).unwrap();
         assert_eq!((mutant.id.as_str(), mutant.budget, mutant.at_boot), ("m", 7, false));
         assert!(mutant.lists("hang") && mutant.lists("acked-durable") && !mutant.lists("order"));
+        assert!(!mutant.at_boot && !mutant.everywhere && !mutant.quick);
+    }
+
+    #[test]
+    fn one_that_shows_in_every_seed_needs_none_that_passes() {
+        let text = TEXT.replace("budget: 7", "found: in every seed\nquick: yes");
+        let mutant = Mutant::parse(Path::new("dir/m.patch"), &text).unwrap();
+        assert!(mutant.at_boot && mutant.everywhere && mutant.quick);
     }
 
     #[test]

@@ -102,6 +102,8 @@ impl Tree {
         let tree = self.dir.join("tree");
         mirror(&stage, &tree)?;
         let target = self.dir.join("build");
+        let built = target.join(if profile == "dev" { "debug" } else { profile });
+        adopt_dependencies(&built)?;
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(&tree).args([
             "build",
@@ -118,7 +120,7 @@ impl Tree {
             let what = mutants.iter().map(|mutant| mutant.id.as_str()).collect::<Vec<_>>().join(", ");
             return Err(TreeError::Build { what, output: String::from_utf8_lossy(&out.stderr).into_owned() });
         }
-        let built = target.join(if profile == "dev" { "debug" } else { profile }).join("norn-sim");
+        let built = built.join("norn-sim");
         let kept = self.dir.join("bin").join(name);
         make_parent(&kept)?;
         fs::copy(&built, &kept).map_err(|source| file_error(&built, source))?;
@@ -169,6 +171,34 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// Gives a new build directory what the build of this binary has of other people's crates, so that only ours are compiled.
+/// A binary that was moved away from its build has nothing to give.
+fn adopt_dependencies(to: &Path) -> Result<(), TreeError> {
+    let Ok(exe) = std::env::current_exe() else { return Ok(()) };
+    let beside = exe.parent().and_then(Path::parent).zip(to.file_name());
+    let Some(from) = beside.map(|(target, profile)| target.join(profile)).filter(|_| !to.exists()) else {
+        return Ok(());
+    };
+    for part in [".fingerprint", "build", "deps"].iter().filter(|part| from.join(part).is_dir()) {
+        for name in walk(&from, &from.join(part))? {
+            let ours = name.iter().nth(1).is_some_and(|entry| {
+                let entry = entry.to_string_lossy();
+                entry.starts_with("norn") || entry.starts_with("libnorn")
+            });
+            if !ours {
+                let (source, target) = (from.join(&name), to.join(&name));
+                make_parent(&target)?;
+                // Cargo writes to none of them again: what they are called by holds all that they depend on.
+                let linked = fs::hard_link(&source, &target);
+                linked
+                    .or_else(|_| fs::copy(&source, &target).map(drop))
+                    .map_err(|error| file_error(&source, error))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn apply(stage: &Path, mutant: &Mutant, more: &[&str]) -> Result<(), TreeError> {

@@ -28,6 +28,7 @@ pub struct Job {
     pub wall_limit: Duration,
     /// Real time for which virtual time may stand still.
     pub stall_limit: Duration,
+    /// The one that this process was started with, if it is not said otherwise.
     pub mutant: Option<String>,
     /// More arguments of `norn-sim run`.
     pub args: Vec<String>,
@@ -36,7 +37,8 @@ pub struct Job {
 impl Job {
     /// A plain run of `seed` by this binary.
     pub fn new(exe: PathBuf, seed: u64, wall_limit: Duration, stall_limit: Duration) -> Self {
-        Self { exe, seed, aslr: false, wall_limit, stall_limit, mutant: None, args: vec![] }
+        let mutant = std::env::var(MUTANT_VAR).ok();
+        Self { exe, seed, aslr: false, wall_limit, stall_limit, mutant, args: vec![] }
     }
 
     /// The same with another argument.
