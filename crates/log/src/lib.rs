@@ -24,7 +24,9 @@ mod testing;
 pub use config::{Cleanup, FlushMode, LogConfig};
 pub use error::{LogError, ReadError};
 pub use id::LogId;
-pub use partition::{Deleted, FilePosition, LogView, OpenLog, PartitionLog, Recovered, Visit, Visitor};
+pub use partition::{
+    Deleted, FilePosition, LastEnd, LogView, OpenLog, PartitionLog, Recovered, Visit, Visitor,
+};
 pub use rounds::{
     DirtyRange, FileNote, LogKey, NoteTicket, Rounds, RoundsHandle, SyncError, SyncRequest, SyncTicket,
 };

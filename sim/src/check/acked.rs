@@ -105,11 +105,11 @@ mod tests {
     #[test]
     fn the_loss_of_power_excuses_async_only() {
         let lost = |sync| vec![topic(sync, Trim::Never), acked(0, 1, 10), read_back(0, 10)];
-        let power = CheckContext { losses: vec![secs(50)], ..ctx() };
+        let power = CheckContext { losses: vec![secs(50)..=secs(50)], ..ctx() };
         assert_eq!(verdict(lost(true), &power), 1);
         assert_eq!(verdict(lost(false), &power), 0);
         assert_eq!(verdict(lost(false), &ctx()), 1);
-        let before = CheckContext { losses: vec![secs(0)], ..ctx() };
+        let before = CheckContext { losses: vec![secs(0)..=secs(0)], ..ctx() };
         assert_eq!(verdict(lost(false), &before), 1);
     }
 

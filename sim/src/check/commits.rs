@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_loss_of_power_excuses_async_only() {
-        let power = CheckContext { losses: vec![secs(3)], ..ctx() };
+        let power = CheckContext { losses: vec![secs(3)..=secs(3)], ..ctx() };
         assert_eq!(verdict(false, two_acked_then(fetched(-1, 4)), &power), 0);
         assert_eq!(verdict(true, two_acked_then(fetched(-1, 4)), &power), 1);
     }

@@ -1,13 +1,14 @@
 //! What checkers must know of the world beyond what its clients saw.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// What was done to the brokers, told by the world. Times are virtual, since the history began ([`super::History::now`]).
 #[derive(Clone, Debug, Default)]
 pub struct CheckContext {
-    /// When written but unsynced bytes may have been lost: power losses, and writes or syncs that were made to fail. Only
-    /// promises of topics with `flush.mode=async` end there.
-    pub losses: Vec<Duration>,
+    /// When written but unsynced bytes may have been lost: power losses, and spans in which writes or syncs were made to
+    /// fail. Only promises of topics with `flush.mode=async` end there.
+    pub losses: Vec<RangeInclusive<Duration>>,
     /// The bits that were flipped at rest.
     pub flips: Vec<Flip>,
     /// When a broker's process ended, on its own or not: the next one trusts no bytes that it has not verified.
@@ -28,7 +29,7 @@ pub struct Flip {
 impl CheckContext {
     /// Whether unsynced bytes may have been lost between the two times.
     pub fn lost_between(&self, from: Duration, to: Duration) -> bool {
-        self.losses.iter().any(|at| (from..=to).contains(at))
+        self.losses.iter().any(|loss| *loss.start() <= to && *loss.end() >= from)
     }
 
     /// Whether a bit of this partition's files was flipped.

@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_power_took_is_excused_in_async_only() {
-        let power = CheckContext { losses: vec![secs(3)], ..ctx() };
+        let power = CheckContext { losses: vec![secs(3)..=secs(3)], ..ctx() };
         let events = || vec![bounds(1, 5, 1, 2), bounds(1, 4, 4, 5), bounds(1, 4, 6, 7)];
         assert_eq!(verdict(false, events(), &power), 0);
         assert_eq!(verdict(true, events(), &power), 2);

@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn offsets_may_be_given_out_again_only_where_bytes_may_be_lost() {
-        let power = CheckContext { losses: vec![secs(50)], ..ctx() };
+        let power = CheckContext { losses: vec![secs(50)..=secs(50)], ..ctx() };
         let events = |sync| vec![topic(sync, Trim::Never), acked(0, 1, 5), acked(1, 1, 5)];
         assert_eq!(verdict(events(false), &power), 0);
         assert_eq!(verdict(events(true), &power), 1);

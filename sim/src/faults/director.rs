@@ -1,6 +1,7 @@
 //! Applies the faults of a tape at their times, and takes them back.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ pub struct Harm {
     /// In the order of their times. Those that met nothing to strike are left out.
     pub applied: Vec<Fault>,
     /// When written but unsynced bytes may have been lost.
-    pub losses: Vec<Duration>,
+    pub losses: Vec<RangeInclusive<Duration>>,
     /// Batches that were flipped a bit.
     pub corrupted: Vec<Corrupted>,
     /// What the faults themselves found wrong, as a stop that did not end.
@@ -89,9 +90,9 @@ impl Director {
         self.harm.lock().expect("no holder panics").applied.push(fault.clone());
     }
 
-    /// Notes that unsynced bytes may have been lost by now.
-    pub(super) fn note_loss(&self) {
-        self.harm.lock().expect("no holder panics").losses.push(sim::world().elapsed());
+    /// Notes that unsynced bytes may have been lost at any time since `began`.
+    pub(super) fn note_loss(&self, began: Duration) {
+        self.harm.lock().expect("no holder panics").losses.push(began..=sim::world().elapsed());
     }
 
     /// Waits for so long, at most until the end of all faults.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use norn_env::clock;
 use norn_env::sim::disk::{DiskOp, Failure, When};
-use norn_env::sim::DiskCtl;
+use norn_env::sim::{world, DiskCtl};
 
 use super::director::Director;
 use super::{DiskVerb, Fault};
@@ -37,6 +37,7 @@ impl Director {
     ) {
         let host = &self.brokers[broker];
         self.note(fault);
+        let began = world().elapsed();
         host.expect_trouble();
         let op = match op {
             DiskVerb::Read => DiskOp::Read,
@@ -49,13 +50,14 @@ impl Director {
         self.wait_ms(for_ms).await;
         DiskCtl::current().clear_failures(host.key);
         host.replace_after_trouble();
-        // Which of the syncs until now failed, and so lost what it was for, the disk does not say.
-        self.note_loss();
+        // Which of the syncs since then failed, and so lost what it was for, the disk does not say.
+        self.note_loss(began);
     }
 
     pub(super) async fn disk_full(&self, fault: &Fault, broker: usize, room_bytes: u64, for_ms: u64) {
         let host = &self.brokers[broker];
         self.note(fault);
+        let began = world().elapsed();
         host.expect_trouble();
         let files = DiskCtl::current().files(host.key);
         for dir in host.data_dirs() {
@@ -67,7 +69,7 @@ impl Director {
         self.wait_ms(for_ms).await;
         DiskCtl::current().clear_capacity(host.key);
         host.replace_after_trouble();
-        // Which of the syncs until now failed, and so lost what it was for, the disk does not say.
-        self.note_loss();
+        // Which of the syncs since then failed, and so lost what it was for, the disk does not say.
+        self.note_loss(began);
     }
 }

@@ -1,5 +1,5 @@
-//! Bits that decay at rest: in record batches of user topics, below the durable end that the journal has recorded. Above it
-//! a broker cannot tell decay from a write that was torn and never acknowledged.
+//! Bits that decay at rest: in record batches of user topics, wherever a broker that loses its power now would know that
+//! they were durable. Above that it cannot tell decay from a write that was torn and never acknowledged.
 //!
 //! The world has one copy of each, so that nothing can repair it: the broker must say CORRUPT_MESSAGE at these offsets,
 //! and nothing else may come of it. The log of `__consumer_offsets` and the metadata are left alone.
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use norn_env::sim::disk::DiskFile;
 use norn_env::sim::{world, DiskCtl};
-use norn_log::dir::{recorded_points, RecoveryPoint};
+use norn_log::dir::{data_directory_of, recorded_points, RecoveryPoint};
 use norn_log::LogId;
 use norn_protocol::batch::{BatchHeader, HEADER_LEN};
 
@@ -76,17 +76,17 @@ fn pick<T>(items: &[T], choice: u64) -> Option<&T> {
     items.get((choice.checked_rem(items.len() as u64)?) as usize)
 }
 
-/// What the journals of the node's data directories say, by the whole path of each log's directory.
+/// What the node's data directories tell, by the whole path of each log's directory.
 fn points(key: u64, files: &[DiskFile]) -> BTreeMap<String, RecoveryPoint> {
-    let mut rings: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    let mut records: BTreeMap<&str, Vec<_>> = BTreeMap::new();
     for file in files {
-        if let Some((root, _)) = file.path.split_once("/.journal/") {
+        if let Some((root, name)) = data_directory_of(&file.path) {
             let bytes = DiskCtl::current().read_raw(key, &file.path, 0, file.durable_len as usize);
-            rings.entry(root).or_default().push(bytes);
+            records.entry(root).or_default().push((name, bytes));
         }
     }
-    let told = rings.into_iter().flat_map(|(root, ring)| {
-        recorded_points(&ring).into_iter().map(move |(log, point)| (format!("{root}/{log}"), point))
+    let told = records.into_iter().flat_map(|(root, files)| {
+        recorded_points(&files).into_iter().map(move |(log, point)| (format!("{root}/{log}"), point))
     });
     told.collect()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use madsim::runtime::Handle;
-use norn_env::sim::{ClockCtl, DiskCtl, NetCtl};
+use norn_env::sim::{world, ClockCtl, DiskCtl, NetCtl};
 use norn_env::{clock, wait_report};
 
 use super::director::Director;
@@ -69,7 +69,7 @@ impl Director {
         DiskCtl::current().power_fail_on_next_reset(host.key);
         NetCtl::current().host_power_off(host.key);
         host.kill();
-        self.note_loss();
+        self.note_loss(world().elapsed());
         self.wait_ms(down_ms).await;
         NetCtl::current().host_power_on(host.key);
         host.release();

@@ -152,7 +152,7 @@ fn unexplained(exit: &Exit) -> Finding {
 fn context(brokers: &[BrokerHost], harm: &Harm, began: Duration) -> CheckContext {
     let since = |at: Duration| at.saturating_sub(began);
     CheckContext {
-        losses: harm.losses.iter().copied().map(since).collect(),
+        losses: harm.losses.iter().map(|loss| since(*loss.start())..=since(*loss.end())).collect(),
         flips: harm
             .corrupted
             .iter()

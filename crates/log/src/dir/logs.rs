@@ -7,7 +7,7 @@ use super::LogDir;
 use crate::config::LogConfig;
 use crate::error::LogError;
 use crate::id::LogId;
-use crate::partition::{self, OpenLog, PartitionLog, Recovered, Visitor};
+use crate::partition::{self, LastEnd, OpenLog, PartitionLog, Recovered, Visitor};
 use crate::rounds::LogKey;
 use norn_protocol::types::Offset;
 
@@ -41,11 +41,10 @@ impl LogDir {
     ) -> Result<(PartitionLog, Recovered), LogError> {
         let name: std::sync::Arc<str> = id.dir_name().into();
         let (key, first) = self.queue.register(name.clone());
-        let known = self.points.get(&name).filter(|_| first).map(|point| point.end);
-        let recovery_point = match known {
-            Some(_) if self.report.clean => None,
-            Some(end) => Some(end),
-            None => Some(Offset(0)),
+        let known = self.points.get(&name).filter(|_| first).map_or(Offset(0), |point| point.end);
+        let last_end = match first && self.closed.contains(&name) {
+            true => LastEnd::Closed(Some(known)),
+            false => LastEnd::Crashed { durable: known },
         };
         let open = OpenLog {
             disk: self.disk().clone(),
@@ -54,7 +53,7 @@ impl LogDir {
             key,
             config,
             rounds: self.rounds.clone(),
-            recovery_point,
+            last_end,
         };
         let opened = PartitionLog::open(open, visit).await;
         match &opened {

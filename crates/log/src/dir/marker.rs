@@ -1,6 +1,6 @@
 //! The mark of a clean shutdown: all segments are synced up to the points in it, and the journal says
-//! nothing more. It is removed, durably, before anything is appended again: a crash after that must not
-//! find it.
+//! nothing more. A start removes it, durably, when the journal tells the points, and before anything is appended: a crash
+//! after that must not find it.
 
 use super::error::DirError;
 use super::files::Files;
@@ -8,7 +8,7 @@ use super::points::{self, Points};
 use crate::frames;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-const FILE: &str = ".norn-clean-shutdown";
+pub(super) const FILE: &str = ".norn-clean-shutdown";
 const SEQUENCE: u64 = 1;
 
 /// What a clean shutdown left.
@@ -16,29 +16,46 @@ const SEQUENCE: u64 = 1;
 pub(super) struct CleanShutdown {
     /// The next sequence of the journal.
     pub next_sequence: u64,
-    /// Of the logs that end exactly here. One that is missing was not open: it is to be checked.
-    pub points: Points,
+    /// Of the logs that end exactly here.
+    pub ends: Points,
+    /// Of logs that were not open, or whose sync failed: they are durable up to here, and to be checked from here on.
+    pub others: Points,
 }
 
-fn encode(mark: &CleanShutdown) -> Vec<Bytes> {
+pub(super) fn encode(mark: &CleanShutdown) -> Vec<Bytes> {
+    let ends = points::encode(&mark.ends, frames::PAYLOAD_MAX / 2 - 16);
     let mut out = BytesMut::new();
     out.put_u64_le(mark.next_sequence);
-    out.put_slice(&points::encode(&mark.points, frames::PAYLOAD_MAX - 8));
+    out.put_u32_le(ends.len() as u32);
+    out.put_slice(&ends);
+    out.put_slice(&points::encode(&mark.others, frames::PAYLOAD_MAX / 2));
     let payload = out.freeze();
     vec![frames::header(SEQUENCE, std::slice::from_ref(&payload)), payload]
 }
 
-fn decode(bytes: &Bytes) -> Option<CleanShutdown> {
-    let frame = frames::scan(bytes, 0, Some(SEQUENCE)).frames.pop()?;
-    let mut payload = frame.payload;
-    Some(CleanShutdown { next_sequence: payload.try_get_u64_le().ok()?, points: points::decode(payload)? })
+/// Reads the bytes of a mark; `None` if they are not those of a whole one.
+pub(super) fn decode(bytes: &Bytes) -> Option<CleanShutdown> {
+    let mut payload = frames::scan(bytes, 0, Some(SEQUENCE)).frames.pop()?.payload;
+    let next_sequence = payload.try_get_u64_le().ok()?;
+    let ends_len = payload.try_get_u32_le().ok()? as usize;
+    if ends_len > payload.len() {
+        return None;
+    }
+    let ends = points::decode(payload.split_to(ends_len))?;
+    Some(CleanShutdown { next_sequence, ends, others: points::decode(payload)? })
 }
 
-/// Reads the mark and removes it. A mark that does not read is none: the journal is played.
-pub(super) async fn take(files: &Files) -> Result<Option<CleanShutdown>, DirError> {
-    let Some(bytes) = files.read(FILE).await? else { return Ok(None) };
-    files.remove(FILE).await?;
-    Ok(decode(&bytes))
+/// Reads the mark. One that does not read is none: the journal is played.
+pub(super) async fn read(files: &Files) -> Result<Option<CleanShutdown>, DirError> {
+    Ok(files.read(FILE).await?.and_then(|bytes| decode(&bytes)))
+}
+
+/// Removes the mark, if there is one.
+pub(super) async fn remove(files: &Files) -> Result<(), DirError> {
+    match files.disk.exists(FILE).await.map_err(files.error("looking up", FILE))? {
+        true => files.remove(FILE).await,
+        false => Ok(()),
+    }
 }
 
 /// Writes the mark; the last thing that a shutdown does to the directory.
@@ -54,8 +71,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn mark() -> CleanShutdown {
-        let point = RecoveryPoint { segment: Offset(0), position: 10, end: Offset(4) };
-        CleanShutdown { next_sequence: 9, points: [("t-0".into(), point)].into() }
+        let point = |end| RecoveryPoint { segment: Offset(0), position: 10, end: Offset(end) };
+        let ends = [("t-0".into(), point(4)), ("t-2".into(), point(5))].into();
+        CleanShutdown { next_sequence: 9, ends, others: [("t-1".into(), point(6))].into() }
     }
 
     #[test]

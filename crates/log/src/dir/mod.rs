@@ -7,6 +7,7 @@
 mod error;
 mod files;
 mod health;
+mod inspect;
 mod journal;
 mod logs;
 mod marker;
@@ -18,13 +19,15 @@ mod tests;
 
 pub use error::DirError;
 pub use health::Health;
-pub use journal::{recorded_points, JournalConfig};
+pub use inspect::{data_directory_of, recorded_points};
+pub use journal::JournalConfig;
 pub use logs::FoundLog;
 pub use meta::{Meta, FORMAT_VERSION};
 pub use points::RecoveryPoint;
 
 use self::files::Files;
 use self::health::HealthSender;
+use self::marker::CleanShutdown;
 use self::points::Points;
 use self::rounds::queue::{self, Item, Queue, Submit};
 use self::rounds::RoundsTask;
@@ -69,6 +72,8 @@ pub struct LogDir {
     meta: Arc<Meta>,
     report: Arc<DirReport>,
     points: Arc<Points>,
+    /// Logs that end at their point, as they were closed in good order.
+    closed: Arc<BTreeSet<Arc<str>>>,
     queue: Arc<Queue>,
     rounds: RoundsHandle,
     health: watch::Receiver<Health>,
@@ -87,11 +92,13 @@ impl LogDir {
         })?;
         let meta = meta::load_or_create(&files, config.node_id, config.cluster_id.as_deref()).await?;
         let mut report = DirReport::default();
-        // The mark goes, durably, before anything can be appended: a crash from here on must not find it.
-        let (next_sequence, points) = match marker::take(&files).await? {
-            Some(mark) => {
+        let mut settled = BTreeSet::new();
+        let mut newest = None;
+        let (next_sequence, points) = match marker::read(&files).await? {
+            Some(CleanShutdown { next_sequence, ends, others }) => {
                 report.clean = true;
-                (mark.next_sequence, mark.points)
+                settled.extend(ends.keys().cloned());
+                (next_sequence, ends.into_iter().chain(others).collect())
             }
             None => {
                 let (played, journal) = journal::recovery::play(&files).await?;
@@ -106,15 +113,19 @@ impl LogDir {
                 report.journal_frames = journal.frames;
                 report.bytes_played = journal.bytes_written;
                 report.segments_played = journal.files_written;
+                newest = journal.newest;
                 (played.next_sequence, played.points)
             }
         };
-        let ring = journal::recovery::begin(&files, config.journal, next_sequence, &points).await?;
+        let newest = newest.as_deref();
+        let ring = journal::recovery::begin(&files, config.journal, next_sequence, &points, newest).await?;
+        // Not before the journal tells the points, so that no crash loses them; and before anything can be appended.
+        marker::remove(&files).await?;
         let queue = Arc::new(Queue::default());
         let (health_sender, health) = watch::channel(Health::Online);
         let (trigger, closing) = task::shutdown();
         let health_sender = HealthSender(health_sender);
-        let settled = if report.clean { points.keys().cloned().collect() } else { BTreeSet::new() };
+        let closed = Arc::new(settled.clone());
         let rounds = RoundsTask::new(disk, config.journal, queue.clone(), ring, points.clone(), settled);
         let task = run(rounds, files.clone(), lock, health_sender, closing);
         let dir = LogDir {
@@ -122,6 +133,7 @@ impl LogDir {
             meta: Arc::new(meta),
             report: Arc::new(report),
             points: Arc::new(points),
+            closed,
             rounds: RoundsHandle::new(Arc::new(Submit(queue.clone()))),
             queue,
             health,

@@ -219,3 +219,150 @@ fn tickets_fail_when_the_directory_is_gone_and_none_waits_for_ever() {
         assert!(writer.append(b"late").await.await.is_err());
     });
 }
+
+/// What the files of the directory tell of a log, read behind its back.
+async fn recorded(root: &Path, name: &str) -> Option<RecoveryPoint> {
+    let files = Files { disk: Disk::open(root).unwrap() };
+    let mut found = Vec::new();
+    for path in [".journal/0000", ".journal/0001", ".journal/0002", ".norn-clean-shutdown"] {
+        found.extend(files.read(path).await.unwrap().map(|bytes| (path, bytes)));
+    }
+    recorded_points(&found).into_iter().find(|(log, _)| log == name).map(|(_, point)| point)
+}
+
+/// Waits until the files tell that the log is durable up to `end`. Nobody else does, and it takes them half a second.
+async fn told(root: &Path, name: &str, end: u64) {
+    for _ in 0..200 {
+        if recorded(root, name).await.is_some_and(|point| point.position == end) {
+            return;
+        }
+        norn_env::clock::sleep(norn_env::clock::Duration::from_millis(20)).await;
+    }
+    panic!("of {name} {:?} is told, not {end}", recorded(root, name).await);
+}
+
+#[test]
+fn a_kill_leaves_what_is_known_of_logs_that_are_only_synced_in_place() {
+    run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        let mut writer = Writer::open(&dir, "t-0").await;
+        for _ in 0..100 {
+            writer.append(b"0123456789").await.await.unwrap();
+        }
+        told(root.path(), "t-0", 1000).await;
+        writer.append(b"0123456789").await.await.unwrap();
+        told(root.path(), "t-0", 1010).await;
+        crash(dir, task).await;
+        let (dir, _task) = open(root.path()).await;
+        assert_eq!(dir.report().bytes_played, 0);
+        let point = RecoveryPoint { segment: SEGMENT, position: 1010, end: Offset(1010) };
+        assert_eq!(dir.recovery_point("t-0"), Some(point));
+    });
+}
+
+#[test]
+fn a_start_that_is_cut_off_leaves_what_was_known() {
+    run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        let mut writer = Writer::open(&dir, "t-0").await;
+        writer.append(b"0123456789").await.await.unwrap();
+        told(root.path(), "t-0", 10).await;
+        crash(dir, task).await;
+        let files = Files { disk: Disk::open(root.path()).unwrap() };
+        for start in 0..5 {
+            let ring = |index: usize| format!(".journal/{index:04}");
+            let mut before = Vec::new();
+            for index in 0..3 {
+                before.push(files.read(&ring(index)).await.unwrap());
+            }
+            let (dir, task) = open(root.path()).await;
+            assert_eq!(dir.recovery_point("t-0").map(|point| point.position), Some(10));
+            crash(dir, task).await;
+            // Whatever was written over, what is left tells as much.
+            let mut left = Vec::new();
+            for (index, before) in before.into_iter().enumerate() {
+                let now = files.read(&ring(index)).await.unwrap();
+                left.extend(before.filter(|before| now.as_ref() == Some(before)).map(|bytes| ("", bytes)));
+            }
+            assert_eq!(recorded_points(&left).len(), 1, "start {start}");
+        }
+    });
+}
+
+#[test]
+fn a_clean_shutdown_and_a_kill_leave_what_is_known_of_every_log() {
+    run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        let logs = fill(&dir, 4, 10).await;
+        crash(dir, task).await;
+        // None of the logs is opened from here on.
+        for end_cleanly in [true, false, true, true, false] {
+            let (dir, task) = open(root.path()).await;
+            for (name, written) in &logs {
+                assert_eq!(dir.recovery_point(name).unwrap().end, Offset(written.len() as i64));
+                assert!(!dir.closed.contains(name.as_str()), "nobody has looked whether it ends there");
+            }
+            if end_cleanly {
+                dir.close().await.unwrap();
+                assert!(matches!(task.await, Ok(Ok(()))));
+            } else {
+                crash(dir, task).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_log_that_is_cut_is_known_to_be_shorter_before_it_is() {
+    run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        let mut writer = Writer::open(&dir, "t-0").await;
+        for len in [40, 30, 50] {
+            writer.append(&[1; 60]).await.await.unwrap();
+            told(root.path(), "t-0", writer.position).await;
+            let note = FileNote::Truncating { segment: SEGMENT, len, end: Offset(len as i64) };
+            dir.rounds().note(writer.key, note).await.unwrap();
+            assert_eq!(recorded(root.path(), "t-0").await.unwrap().position, len);
+            writer.cut(len).await;
+        }
+        crash(dir, task).await;
+        let (dir, _task) = open(root.path()).await;
+        assert_eq!(dir.recovery_point("t-0").unwrap().position, 50);
+        assert_eq!(content(root.path(), "t-0").await, [1; 50].as_ref());
+    });
+}
+
+#[test]
+fn what_is_handed_over_with_its_own_cut_does_not_come_back() {
+    run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        fill(&dir, 4, 10).await;
+        let mut writers = Vec::new();
+        for n in 0..4 {
+            writers.push(Writer::open(&dir, &format!("t-{n}")).await);
+        }
+        let mut requests = Vec::new();
+        for writer in &mut writers {
+            requests.push(writer.write(&[9; 100]).await);
+        }
+        // At once, so that one round copies the ranges and hears that one of them is about to be cut off.
+        let len = writers[0].position - 100;
+        let cut = FileNote::Truncating { segment: SEGMENT, len, end: Offset(len as i64) };
+        let tickets: Vec<_> = requests.into_iter().map(|request| dir.rounds().submit(request)).collect();
+        dir.rounds().note(writers[0].key, cut).await.unwrap();
+        for ticket in tickets {
+            ticket.await.unwrap();
+        }
+        writers[0].cut(len).await;
+        writers[0].append(&[8; 10]).await.await.unwrap();
+        let expected = content(root.path(), "t-0").await;
+        crash(dir, task).await;
+        let (_dir, _task) = open(root.path()).await;
+        assert_eq!(content(root.path(), "t-0").await, expected);
+    });
+}

@@ -40,7 +40,7 @@ use crate::segment::Segment;
 use dirty::Dirty;
 
 pub use metadata::read_topic_id;
-pub use open::{OpenLog, Recovered};
+pub use open::{LastEnd, OpenLog, Recovered};
 pub use retention::Deleted;
 pub use snapshots::{Visit, Visitor};
 pub use view::{FilePosition, LogView};

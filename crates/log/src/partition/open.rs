@@ -31,9 +31,17 @@ pub struct OpenLog {
     pub key: LogKey,
     pub config: LogConfig,
     pub rounds: RoundsHandle,
-    /// Records below this were durable when the last process ended; `None` if it closed the log in good order, so
-    /// that all were. An offset that is too low only makes recovery check more.
-    pub recovery_point: Option<Offset>,
+    pub last_end: LastEnd,
+}
+
+/// What is known of how the last process left the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastEnd {
+    /// It closed the log in good order: all was durable, up to this offset if it is known.
+    Closed(Option<Offset>),
+    /// It did not; records below this offset were durable. One that is too low makes recovery check more, and take
+    /// damage for an unfinished write.
+    Crashed { durable: Offset },
 }
 
 /// What opening a log found.
@@ -98,8 +106,8 @@ impl Opening {
         }
         // The first segment was there before the metadata file was. A later one may have been created, and not its
         // entry in the directory synced, when the process died.
-        let created_late = |point| files.iter().skip(1).any(|(base, _)| *base >= point);
-        if self.open.recovery_point.is_some_and(created_late) {
+        let created_late = |durable| files.iter().skip(1).any(|(base, _)| *base >= durable);
+        if matches!(self.open.last_end, LastEnd::Crashed { durable } if created_late(durable)) {
             let synced = self.open.disk.sync_dir(&self.open.dir).await;
             synced.map_err(LogError::io("sync", &*self.open.dir))?;
         }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use norn_env::disk::{File, Open};
 use norn_protocol::types::Offset;
 
-use super::open::{missing, OpenLog, Recovered};
+use super::open::{missing, LastEnd, OpenLog, Recovered};
 use crate::config::FlushMode;
 use crate::error::LogError;
 use crate::segment::index::{self, Seal, SEAL_LEN};
@@ -52,7 +52,10 @@ impl Recovery<'_> {
         let io = || LogError::io("recover", path.as_str());
         let file = self.open.disk.open_file(&path, Open::Write).await.map_err(io())?;
         // All of it was durable: a segment below the recovery point, or a log that was closed in good order.
-        let trusted = self.open.recovery_point.is_none_or(|point| next.is_some_and(|next| next <= point));
+        let trusted = match self.open.last_end {
+            LastEnd::Closed(_) => true,
+            LastEnd::Crashed { durable } => next.is_some_and(|next| next <= durable),
+        };
         let known = if trusted { self.sealed(base, len, next).await.map_err(io())? } else { None };
         match known {
             Some((opened, index_kept)) => {
@@ -76,11 +79,15 @@ impl Recovery<'_> {
         len: u64,
         next: Option<Offset>,
     ) -> io::Result<Option<(Opened, (usize, u64))>> {
-        if len == 0 && next.is_none() {
+        let expected = next.or(match self.open.last_end {
+            LastEnd::Closed(end) => end,
+            LastEnd::Crashed { .. } => None,
+        });
+        if len == 0 && next.is_none() && expected.is_none_or(|end| end == base) {
             let empty = Opened { size: 0, next: base, max_ts: -1, sound_from: 0, entries: Some(Vec::new()) };
             return Ok(Some((empty, (0, 0))));
         }
-        let fits = |seal: &Seal| seal.size == len && next.is_none_or(|next| seal.next == next);
+        let fits = |seal: &Seal| seal.size == len && expected.is_none_or(|end| seal.next == end);
         if next.is_some() {
             let seal = self.stored_seal(base).await?.filter(fits);
             return Ok(seal.map(|Seal { size, next, max_ts }| {
@@ -120,11 +127,11 @@ impl Recovery<'_> {
         next: Option<Offset>,
         trusted: bool,
     ) -> io::Result<RecoveredSegment> {
-        // A closed segment's end is known from the next; of the last one of a log that was closed in good order
-        // but has no seal, nothing is known.
-        let durable = match (trusted, next) {
-            (true, next) => next.unwrap_or(base),
-            (false, _) => self.open.recovery_point.unwrap_or(base),
+        let durable = match self.open.last_end {
+            LastEnd::Crashed { durable } if !trusted => durable,
+            LastEnd::Crashed { .. } => next.unwrap_or(base),
+            // A closed segment's end is known from the next.
+            LastEnd::Closed(end) => next.or(end).unwrap_or(base),
         };
         let bound = next.unwrap_or(Offset(i64::MAX));
         let interval = self.open.config.index_interval_bytes;

@@ -1,13 +1,11 @@
 //! A disk's journal: a ring of files, preallocated and written once, into which a sync round copies many
-//! small ranges and makes them durable with one fdatasync. It is only ever read at start.
+//! small ranges and makes them durable with one fdatasync, and in which it says of those that it synced in place that
+//! it did. It is only ever read at start.
 
 pub(super) mod entry;
-mod inspect;
 pub(super) mod recovery;
 pub(super) mod replay;
 pub(super) mod ring;
-
-pub use inspect::recorded_points;
 
 /// Size of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

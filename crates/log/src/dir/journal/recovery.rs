@@ -2,7 +2,7 @@
 
 use super::entry::{self, JournalFrame};
 use super::replay::{self, Play, Played};
-use super::ring::{Ring, SegmentKey, FRAMES_PER_WRITE_MAX};
+use super::ring::{Ring, SegmentKey, SEQUENCES_UNSURE};
 use super::JournalConfig;
 use crate::dir::error::DirError;
 use crate::dir::files::Files;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use norn_env::disk::{File, Open};
 
 /// Directory of the ring's files. No log can have this name.
-const DIR: &str = ".journal";
+pub(in crate::dir) const DIR: &str = ".journal";
 /// Zeros are written in pieces of this size when a file is written for the first time.
 const PREPARE_CHUNK_BYTES: usize = 1 << 20;
 
@@ -27,6 +27,8 @@ pub(in crate::dir) struct JournalReport {
     pub frames: u64,
     pub bytes_written: u64,
     pub files_written: usize,
+    /// The file with the newest frame.
+    pub newest: Option<String>,
     /// Damaged places that were durable once: file and position.
     pub damage: Vec<(String, u64)>,
 }
@@ -34,6 +36,7 @@ pub(in crate::dir) struct JournalReport {
 /// Reads all frames, in their order.
 async fn read(files: &Files, report: &mut JournalReport) -> Result<Vec<(u64, JournalFrame)>, DirError> {
     let mut found = Vec::new();
+    let mut newest = None;
     for entry in files.disk.list(DIR).await.map_err(files.error("listing", DIR))? {
         let path = format!("{DIR}/{}", entry.name);
         let Some(bytes) = files.read(&path).await? else { continue };
@@ -41,6 +44,7 @@ async fn read(files: &Files, report: &mut JournalReport) -> Result<Vec<(u64, Jou
         loop {
             let scan = frames::scan(&bytes, at, None);
             for frame in scan.frames {
+                newest = newest.max(Some((frame.sequence, path.clone())));
                 match entry::decode(frame.payload.clone()) {
                     Some(decoded) => found.push((frame.sequence, decoded)),
                     None => report.damage.push((path.clone(), frame.at as u64)),
@@ -59,6 +63,7 @@ async fn read(files: &Files, report: &mut JournalReport) -> Result<Vec<(u64, Jou
         }
     }
     found.sort_by_key(|(sequence, _)| *sequence);
+    report.newest = newest.map(|(_, path)| path);
     report.frames = found.len() as u64;
     Ok(found)
 }
@@ -112,18 +117,21 @@ async fn play_file(
 }
 
 /// Begins the ring anew when all that it said is durable in the segments: a first checkpoint, durable
-/// before anything is appended, after which nothing older is ever played.
+/// before anything is appended, after which nothing older is ever played. `newest` is the file with the newest frames,
+/// if the journal was read.
 pub(in crate::dir) async fn begin(
     files: &Files,
     config: JournalConfig,
     next_sequence: u64,
     points: &Points,
+    newest: Option<&str>,
 ) -> Result<Ring, DirError> {
-    let found = open_files(files, config).await?;
-    // A write that the last process did not finish may have left a whole frame behind a torn one. Its
-    // sequence is not used again, or it could be taken for one of ours where a file is written anew.
-    let next_sequence = next_sequence + FRAMES_PER_WRITE_MAX;
-    let mut ring = Ring::new(config, found, next_sequence);
+    let mut found = open_files(files, config).await?;
+    let newest = newest.and_then(|newest| (0..config.files).find(|index| path(*index) == newest));
+    let first = first_file(files, config, &mut found, newest, points).await;
+    // Frames that the last process did not make sure of may be left, whole, where this start did not see them. Their
+    // sequences are not used again, or they could be taken for ours where a file is written anew.
+    let mut ring = Ring::new(config, found, first, next_sequence + SEQUENCES_UNSURE);
     if let Some(write) = ring.plan_rotation(None, points) {
         let path = write.file.path().to_owned();
         let written = write.file.write_at(write.position, write.buffers.clone()).await;
@@ -132,6 +140,37 @@ pub(in crate::dir) async fn begin(
         ring.written(&write, &[], &Default::default());
     }
     Ok(ring)
+}
+
+/// The file that the ring begins with: not the newest, which tells how far the logs are durable until the checkpoint
+/// in another does. One is prepared for that if need be.
+async fn first_file(
+    files: &Files,
+    config: JournalConfig,
+    found: &mut [Option<File>],
+    newest: Option<usize>,
+    points: &Points,
+) -> usize {
+    let behind = newest.map_or(0, |newest| newest + 1) % config.files;
+    let mut in_turn = (behind..config.files).chain(0..behind);
+    if let Some(other) = in_turn.find(|index| found[*index].is_some() && Some(*index) != newest) {
+        return other;
+    }
+    let left = newest.filter(|newest| found[*newest].is_some());
+    if left.is_none() && points.is_empty() {
+        return behind;
+    }
+    match prepare(&files.disk, behind, config.file_bytes).await {
+        Ok(file) => {
+            found[behind] = Some(file);
+            behind
+        }
+        Err(error) => {
+            // Should this start fail as well, the next one has more to check.
+            tracing::warn!(dir = files.dir(), %error, "cannot prepare a journal file");
+            left.unwrap_or(behind)
+        }
+    }
 }
 
 /// The ring's files that can be used as they are. Others (of another size, left by an interrupted first
@@ -164,15 +203,6 @@ async fn open_files(files: &Files, config: JournalConfig) -> Result<Vec<Option<F
         removed = true;
     }
     if removed {
-        disk.sync_dir(DIR).await.map_err(files.error("syncing", DIR))?;
-    }
-    // Without the first file there would be no checkpoint before the first append, and what stands in the
-    // others would count: so then they go too.
-    if found[0].is_none() && found.iter().any(Option::is_some) {
-        for (index, slot) in found.iter_mut().enumerate().filter(|(_, slot)| slot.is_some()) {
-            *slot = None;
-            disk.remove(&path(index)).await.map_err(files.error("removing", &path(index)))?;
-        }
         disk.sync_dir(DIR).await.map_err(files.error("syncing", DIR))?;
     }
     Ok(found)

@@ -19,8 +19,9 @@ use std::sync::Arc;
 /// A segment's file: the log's directory name and the segment's base offset.
 pub(in crate::dir) type SegmentKey = (Arc<str>, Offset);
 
-/// Frames that one write may hold.
-pub(super) const FRAMES_PER_WRITE_MAX: u64 = 2;
+/// How far beyond the newest whole frame that a start finds others may stand that no sync confirmed: one that told of
+/// syncs in place, and two of a write that begins a file.
+pub(super) const SEQUENCES_UNSURE: u64 = 3;
 
 /// One file of the ring.
 #[derive(Debug)]
@@ -41,7 +42,12 @@ pub(in crate::dir) struct Ring {
     file_bytes: u64,
     files: Vec<RingFile>,
     active: Option<usize>,
+    /// The file that is written first.
+    first: usize,
     next_sequence: u64,
+    /// Behind the active file's last frame stands one with the next sequence that was not synced, and that the next one
+    /// is written over.
+    unsynced_tail: bool,
     /// The oldest frame that playing the journal as it is on disk would apply.
     live_from: u64,
     /// The newest frame that says something about a segment's bytes.
@@ -73,15 +79,17 @@ pub(in crate::dir) enum Chore {
 }
 
 impl Ring {
-    /// A ring whose files are those that were found, none of which has a frame that counts.
-    pub fn new(config: JournalConfig, found: Vec<Option<File>>, next_sequence: u64) -> Ring {
+    /// A ring whose files are those that were found, none of which has a frame that counts; it begins with file `first`.
+    pub fn new(config: JournalConfig, found: Vec<Option<File>>, first: usize, next_sequence: u64) -> Ring {
         assert!(found.len() >= 2, "a ring of {} files", found.len());
         let file = |file| RingFile { file, position: 0, first_sequence: 0, dirty: BTreeMap::new() };
         Ring {
             file_bytes: config.file_bytes,
             files: found.into_iter().map(file).collect(),
             active: None,
+            first,
             next_sequence,
+            unsynced_tail: false,
             live_from: next_sequence,
             live: BTreeMap::new(),
             unsyncable: BTreeSet::new(),
@@ -115,38 +123,52 @@ impl Ring {
 
     /// The write for a round with these payload pieces, or `None` if there is no room for it now.
     pub fn plan(&self, pieces: Vec<Bytes>, points: &Points) -> Option<PlannedWrite> {
+        match self.plan_here(&pieces) {
+            Some(write) => Some(write),
+            None => self.plan_rotation(Some(pieces), points),
+        }
+    }
+
+    /// The write for a frame that will not be synced; `None` if the active file has no room. The next frame is written
+    /// over it: one that was synced never stands behind one that was not, or a loss of power in between would look
+    /// like decay. It must only say what is true without it.
+    pub fn plan_unsynced(&mut self, pieces: Vec<Bytes>) -> Option<PlannedWrite> {
+        let write = self.plan_here(&pieces)?;
+        self.unsynced_tail = true;
+        Some(write)
+    }
+
+    /// The write of a frame behind the active file's last, if there is room.
+    fn plan_here(&self, pieces: &[Bytes]) -> Option<PlannedWrite> {
+        let index = self.active?;
+        let active = &self.files[index];
         let payload: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let len = payload + frames::HEADER_LEN as u64;
-        if let Some(index) = self.active {
-            let active = &self.files[index];
-            if active.position + len <= self.file_bytes {
-                let mut buffers = vec![frames::header(self.next_sequence, &pieces)];
-                buffers.extend(pieces);
-                let (file, position) = (active.file.clone()?, active.position);
-                let sequence = self.next_sequence;
-                return Some(PlannedWrite {
-                    file,
-                    position,
-                    buffers,
-                    index,
-                    len,
-                    sequence,
-                    checkpoint: None,
-                });
-            }
+        if active.position + len > self.file_bytes {
+            return None;
         }
-        self.plan_rotation(Some(pieces), points)
+        let sequence = self.next_sequence;
+        let mut buffers = vec![frames::header(sequence, pieces)];
+        buffers.extend(pieces.iter().cloned());
+        let (file, position) = (active.file.clone()?, active.position);
+        Some(PlannedWrite { file, position, buffers, index, len, sequence, checkpoint: None })
+    }
+
+    /// The file that is written when the active one is full.
+    fn next_index(&self) -> usize {
+        self.active.map_or(self.first, |active| (active + 1) % self.files.len())
     }
 
     /// The write that begins the next file with a checkpoint, and a round after it.
     pub fn plan_rotation(&self, round: Option<Vec<Bytes>>, points: &Points) -> Option<PlannedWrite> {
-        let index = self.active.map_or(0, |active| (active + 1) % self.files.len());
+        let index = self.next_index();
         let next = &self.files[index];
         if !next.dirty.is_empty() {
             return None;
         }
         let file = next.file.clone()?;
-        let sequence = self.next_sequence;
+        // An unsynced frame that the active file ends with keeps its sequence.
+        let sequence = self.next_sequence + u64::from(self.unsynced_tail);
         let others =
             self.files.iter().enumerate().filter(|(other, file)| *other != index && !file.dirty.is_empty());
         let live_from = others.map(|(_, file)| file.first_sequence).min().unwrap_or(sequence);
@@ -184,6 +206,7 @@ impl Ring {
         let active = &mut self.files[write.index];
         active.position += write.len;
         self.next_sequence = write.sequence + 1;
+        self.unsynced_tail = false;
         for Entry { log, what } in entries {
             let key = |segment: &Offset| (log.clone(), *segment);
             match what {
@@ -225,12 +248,12 @@ impl Ring {
         self.files[index].file = Some(file);
     }
 
-    /// What to do in the background so that there is room when the active file is full: sync segments, and
-    /// prepare the next file, if it is `wanted` now or the active one is half full.
+    /// What to do in the background so that there is room when the active file is full: sync segments, and prepare the
+    /// next file, if one is active or the first is `wanted` now. A start needs a second file: the checkpoint that it
+    /// writes must not go over the frames that it has just read.
     pub fn chore(&self, wanted: bool) -> Option<Chore> {
-        let next = self.active.map_or(0, |active| (active + 1) % self.files.len());
-        let filling = self.active.is_some_and(|active| self.files[active].position > self.file_bytes / 2);
-        if self.files[next].file.is_none() && (wanted || filling) {
+        let next = self.next_index();
+        if self.files[next].file.is_none() && (wanted || self.active.is_some()) {
             return Some(Chore::Prepare(next));
         }
         let mut sealed: Vec<usize> =
@@ -249,5 +272,98 @@ impl Ring {
         all.filter(|(key, _)| !self.unsyncable.contains(*key))
             .map(|(key, file)| (key.clone(), file.clone()))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dir::inspect::read_ring_file;
+    use crate::dir::journal::entry::encode_round;
+    use crate::dir::journal::replay::replay;
+    use crate::dir::points::RecoveryPoint;
+    use norn_env::disk::{Disk, Open};
+    use proptest::prelude::*;
+
+    /// The ring's files by path: as the operating system has them, and what of them is synced.
+    #[derive(Default)]
+    struct Files {
+        cached: BTreeMap<String, Vec<u8>>,
+        durable: BTreeMap<String, Vec<u8>>,
+    }
+
+    fn put(files: &mut BTreeMap<String, Vec<u8>>, write: &PlannedWrite, part: usize) {
+        let bytes = write.buffers.concat();
+        let file = files.entry(write.file.path().to_owned()).or_default();
+        let at = write.position as usize;
+        file.resize(file.len().max(at + bytes.len()), 0);
+        file[at..at + part.min(bytes.len())].copy_from_slice(&bytes[..part.min(bytes.len())]);
+    }
+
+    /// The durable end of the one log as a start would find it. Nothing that a crash leaves looks like decay.
+    fn found(files: &BTreeMap<String, Vec<u8>>) -> i64 {
+        let mut frames = Vec::new();
+        for bytes in files.values() {
+            let bytes = Bytes::copy_from_slice(bytes);
+            let scan = frames::scan(&bytes, 0, None);
+            assert!(!matches!(scan.tail, frames::Tail::Corrupt { .. }), "{:?}", scan.tail);
+            read_ring_file(&bytes, &mut frames);
+        }
+        frames.sort_by_key(|(sequence, _)| *sequence);
+        replay(frames).points.get("t-0").map_or(0, |point| point.end.0)
+    }
+
+    fn point(end: i64) -> RecoveryPoint {
+        RecoveryPoint { segment: Offset(0), position: end as u64, end: Offset(end) }
+    }
+
+    async fn drive(steps: Vec<(bool, usize, prop::sample::Index)>) {
+        let root = tempfile::tempdir().unwrap();
+        let disk = Disk::open(root.path()).unwrap();
+        let mut open = Vec::new();
+        for n in 0..2 {
+            open.push(Some(disk.open_file(&format!("{n}"), Open::Create).await.unwrap()));
+        }
+        let config = JournalConfig { files: 2, file_bytes: 1000 };
+        let mut ring = Ring::new(config, open, 0, 4);
+        let mut files = Files::default();
+        let mut durable_end = 0;
+        for (end, (synced, others, cut)) in (1..).zip(steps) {
+            // Entries of other logs make the frames of different lengths.
+            let other = |n| Entry { log: format!("other-{n}").into(), what: What::Durable(point(1)) };
+            let mut entries: Vec<Entry> = (0..others).map(other).collect();
+            entries.push(Entry { log: "t-0".into(), what: What::Durable(point(end)) });
+            let pieces = encode_round(&entries);
+            let points = [("t-0".into(), point(durable_end))].into();
+            let unsynced = if synced { None } else { ring.plan_unsynced(pieces.clone()) };
+            let synced = unsynced.is_none();
+            let write = unsynced.or_else(|| ring.plan(pieces, &points)).expect("nothing is dirty");
+            let part = cut.index(write.buffers.concat().len() + 1);
+            // The power goes while it is written, with or without what was not synced before.
+            for base in [&files.durable, &files.cached] {
+                let mut left = base.clone();
+                put(&mut left, &write, part);
+                assert!(found(&left) >= durable_end, "{} of {durable_end}", found(&left));
+            }
+            put(&mut files.cached, &write, usize::MAX);
+            assert_eq!(found(&files.cached), end, "a kill leaves what was written last");
+            if synced {
+                put(&mut files.durable, &write, usize::MAX);
+                files.durable.insert(write.file.path().to_owned(), files.cached[write.file.path()].clone());
+                ring.written(&write, &[], &BTreeMap::new());
+                durable_end = end;
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+        #[test]
+        fn neither_a_kill_nor_a_loss_of_power_takes_back_what_was_told(
+            steps in prop::collection::vec((any::<bool>(), 0..5usize, any::<prop::sample::Index>()), 1..60),
+        ) {
+            norn_env::testing::run(move || drive(steps));
+        }
     }
 }

@@ -41,12 +41,28 @@ pub(super) struct Batch {
     pub opened: bool,
     /// The log's directory goes.
     pub deletes: bool,
+    /// Bytes of its ranges.
+    pub bytes: u64,
+    /// The journal must say its notes, durably, before its tickets resolve. Once true it stays so: whatever is found out
+    /// later, the journal may say what the notes take back.
+    pub noted: bool,
+    /// The journal's write that the batch waits for says how far the log will be durable.
+    pub told: bool,
 }
 
 impl Batch {
     pub fn new(log: Arc<str>, items: Vec<Item>) -> Batch {
-        let mut batch =
-            Batch { log, steps: Vec::new(), replies: Vec::new(), parts: 0, opened: false, deletes: false };
+        let mut batch = Batch {
+            log,
+            steps: Vec::new(),
+            replies: Vec::new(),
+            parts: 0,
+            opened: false,
+            deletes: false,
+            bytes: 0,
+            noted: false,
+            told: false,
+        };
         for item in items {
             match item {
                 Item::Sync(request, reply) => {
@@ -55,6 +71,7 @@ impl Batch {
                         position: last.position + last.len,
                         end: request.end,
                     });
+                    batch.bytes += request.ranges.iter().map(|range| range.len).sum::<u64>();
                     batch.steps.extend(request.ranges.into_iter().map(Step::Range));
                     batch.steps.extend(reached.map(Step::Reached));
                     batch.replies.push(Reply::Sync(reply, request.end));
@@ -110,9 +127,13 @@ impl Batch {
     }
 
     /// What the journal is to say of this batch: the ranges of the files that `copied` allows, and the
-    /// notes if `noted`; and how far the log is durable by that, if all its ranges are copied.
-    pub fn entries(&self, copied: impl Fn(Offset) -> bool, noted: bool) -> Vec<Entry> {
-        let whole = self.files().keys().all(|(_, segment)| copied(*segment));
+    /// notes if it must or if they take something of these ranges back; and how far the log is durable by that, if all
+    /// its ranges are copied.
+    pub fn entries(&self, copied: impl Fn(&SegmentKey) -> bool) -> Vec<Entry> {
+        let files = self.files();
+        let whole = files.keys().all(&copied);
+        let noted = self.noted || files.keys().any(&copied);
+        let copied = |segment: Offset| copied(&(self.log.clone(), segment));
         let mut entries = Vec::new();
         let mut push = |what| entries.push(Entry { log: self.log.clone(), what });
         for step in &self.steps {

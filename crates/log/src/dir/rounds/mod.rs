@@ -9,24 +9,29 @@
 //! takes the directory offline. In the background segments are synced so that the journal's next file can
 //! be used again. The task ends when it is closed, having synced everything, or when the directory goes
 //! offline; tickets that are not answered then fail.
+//!
+//! The journal also says how far each log is durable, for recovery to go by. Of a log that it copies it says so in the
+//! same frame; of one that was synced in place later, and nobody waits for that ([`untold`]).
 
 mod batch;
+mod copy;
 mod plan;
 pub(super) mod queue;
+mod untold;
 
 use self::batch::{cut_of, Batch};
-use self::plan::Load;
+use self::copy::Copy;
 use self::queue::Queue;
-use super::journal::entry::{encode_round, Entry, What};
+use self::untold::Untold;
 use super::journal::recovery;
-use super::journal::ring::{Chore, PlannedWrite, Ring, SegmentKey};
+use super::journal::ring::{Chore, Ring, SegmentKey};
 use super::marker::CleanShutdown;
-use super::points::Points;
+use super::points::{Points, RecoveryPoint};
 use super::JournalConfig;
 use crate::rounds::{FileNote, LogKey, SyncError};
 use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
-use norn_env::clock::{self, Duration};
+use norn_env::clock::{self, Duration, Instant};
 use norn_env::disk::{Disk, File};
 use norn_env::task::{self, Shutdown};
 use norn_protocol::types::Offset;
@@ -40,8 +45,8 @@ const SYNCS_MAX: usize = 16;
 /// a healthy disk.
 const PATIENCE: Duration = Duration::from_millis(5);
 
-/// Points that a frame tells beside its own round's.
-const POINTS_PER_FRAME_MAX: usize = 256;
+/// What a log's point takes in a frame of the journal, beside its name.
+const POINT_ENTRY_BYTES: usize = 27;
 
 /// A sync of a segment that ended.
 struct Synced {
@@ -49,15 +54,6 @@ struct Synced {
     key: SegmentKey,
     /// The journal's next sequence when it began.
     before: u64,
-    result: io::Result<()>,
-}
-
-/// The journal's write that is under way.
-struct Copy {
-    write: PlannedWrite,
-    entries: Vec<Entry>,
-    files: BTreeMap<SegmentKey, File>,
-    logs: Vec<LogKey>,
     result: io::Result<()>,
 }
 
@@ -73,6 +69,7 @@ enum Event {
     Chore(ChoreDone),
     Added,
     Patience,
+    Telling,
     Closing,
 }
 
@@ -86,8 +83,7 @@ pub(super) struct RoundsTask {
     /// Logs that are durable up to their point once all syncs are done: those that were opened, and those
     /// that a clean shutdown left.
     settled: BTreeSet<Arc<str>>,
-    /// Logs whose point moved since the journal last said it.
-    moved: BTreeSet<Arc<str>>,
+    untold: Untold,
     batches: BTreeMap<LogKey, Batch>,
     /// The batches of the round that the next one waits for.
     round: BTreeSet<LogKey>,
@@ -105,6 +101,12 @@ pub(super) struct RoundsTask {
     unprepared: bool,
     /// When the round that is under way stops keeping the next one waiting.
     patience: Option<BoxFuture<'static, ()>>,
+    /// Wakes the task when the journal is to be told, or when a round no longer waits until it was.
+    telling: Option<(Instant, BoxFuture<'static, ()>)>,
+    /// While the journal is told and nobody waits for that: until when a round that wants to copy waits.
+    told_until: Option<Instant>,
+    /// There was no room in the journal to tell it anything, and nothing has made any since.
+    full: bool,
 }
 
 impl RoundsTask {
@@ -123,7 +125,7 @@ impl RoundsTask {
             ring,
             points,
             settled,
-            moved: BTreeSet::new(),
+            untold: Untold::default(),
             batches: BTreeMap::new(),
             round: BTreeSet::new(),
             postponed: BTreeMap::new(),
@@ -135,6 +137,9 @@ impl RoundsTask {
             journal_wanted: false,
             unprepared: false,
             patience: None,
+            telling: None,
+            told_until: None,
+            full: false,
         }
     }
 
@@ -145,9 +150,12 @@ impl RoundsTask {
             if self.patience.is_none() {
                 self.begin_round();
             }
+            if !closed {
+                self.begin_tell();
+            }
             self.begin_chore();
             self.queue.set_busy(!self.batches.is_empty() || !self.postponed.is_empty());
-            if closed && self.batches.is_empty() && self.postponed.is_empty() && self.queue.is_empty() {
+            if closed && self.is_idle() {
                 break self.sync_all().await;
             }
             match self.next_event(&mut closing, closed).await {
@@ -160,6 +168,7 @@ impl RoundsTask {
                 Event::Chore(done) => self.chore_done(done),
                 Event::Added => {}
                 Event::Patience => self.round.clear(),
+                Event::Telling => {}
                 Event::Closing => closed = true,
             }
             if self.round.is_empty() {
@@ -171,21 +180,28 @@ impl RoundsTask {
             std::mem::take(&mut self.batches).into_values().for_each(|batch| batch.fail(error));
         }
         ended.map(|()| {
-            self.points.retain(|log, _| self.settled.contains(log));
-            CleanShutdown { next_sequence: self.ring.next_sequence(), points: self.points }
+            let (ends, others) = self.points.into_iter().partition(|(log, _)| self.settled.contains(log));
+            CleanShutdown { next_sequence: self.ring.next_sequence(), ends, others }
         })
+    }
+
+    /// Nothing waits and nothing is under way.
+    fn is_idle(&self) -> bool {
+        self.batches.is_empty() && self.postponed.is_empty() && self.queue.is_empty() && self.copy.is_none()
     }
 
     async fn next_event(&mut self, closing: &mut Shutdown, closed: bool) -> Event {
         let syncs = self.syncs.len();
         let copying = self.copy.is_some();
-        let RoundsTask { syncs: running, copy, chore, patience, queue, .. } = self;
+        let RoundsTask { syncs: running, copy, chore, patience, telling, queue, .. } = self;
+        let telling = telling.as_mut().map(|(_, timer)| timer);
         let event = async {
             norn_env::select! {
                 Some(synced) = running.next(), if !running.is_empty() => Event::Synced(synced),
                 Some(done) = OptionFuture::from(copy.as_mut()), if copy.is_some() => Event::Copied(done),
                 Some(done) = OptionFuture::from(chore.as_mut()), if chore.is_some() => Event::Chore(done),
                 Some(()) = OptionFuture::from(patience.as_mut()), if patience.is_some() => Event::Patience,
+                Some(()) = OptionFuture::from(telling), if !closed => Event::Telling,
                 () = queue.added() => Event::Added,
                 () = closing.signaled(), if !closed => Event::Closing,
             }
@@ -195,6 +211,7 @@ impl RoundsTask {
         match event {
             Event::Copied(_) => self.copy = None,
             Event::Chore(_) => self.chore = None,
+            Event::Telling => self.telling = None,
             _ => {}
         }
         event
@@ -216,11 +233,19 @@ impl RoundsTask {
         if ready.is_empty() {
             return;
         }
-        let noted: BTreeSet<LogKey> =
-            ready.iter().filter(|(_, batch)| self.must_note(batch)).map(|(log, _)| *log).collect();
-        let copied = self.begin_copy(&mut ready, &noted);
+        for batch in ready.values_mut() {
+            batch.noted |= self.must_note(batch);
+            self.lower_point(batch);
+        }
+        let copyable = self.copyable(&ready);
+        if !copyable.is_empty() && self.told_until.is_some_and(|until| clock::now() < until) {
+            // Copied when the journal has been told, they cost less than synced in place now.
+            self.postponed = ready;
+            return;
+        }
+        let copied = self.begin_copy(&mut ready, copyable);
         for (log, mut batch) in ready {
-            if noted.contains(&log) && batch.parts == 0 {
+            if batch.noted && batch.parts == 0 {
                 self.postpone(log, batch);
                 continue;
             }
@@ -262,58 +287,15 @@ impl RoundsTask {
         self.ring.is_used() && (log_goes || batch.notes().any(must))
     }
 
-    /// Starts the journal's write, if the journal is free and has something to take. Gives the segments
-    /// whose ranges it takes; batches that it concerns have one part more.
-    fn begin_copy(
-        &mut self,
-        ready: &mut BTreeMap<LogKey, Batch>,
-        noted: &BTreeSet<LogKey>,
-    ) -> BTreeSet<SegmentKey> {
-        if self.copy.is_some() {
-            return BTreeSet::new();
+    /// Whatever the journal is told from now on, it is not told of what the batch's notes take away.
+    fn lower_point(&mut self, batch: &Batch) {
+        if batch.deletes {
+            self.points.remove(&batch.log);
+            self.untold.forget(&batch.log);
         }
-        let files: BTreeMap<SegmentKey, (File, Load)> = ready.values().flat_map(Batch::files).collect();
-        let loads: Vec<Load> = files.values().map(|(_, load)| *load).collect();
-        let copies = plan::copies(&loads, self.ring.round_bytes_max());
-        let copied: BTreeMap<SegmentKey, File> = files
-            .into_iter()
-            .zip(copies)
-            .filter(|(_, copy)| *copy)
-            .map(|((key, (file, _)), _)| (key, file))
-            .collect();
-        let mut entries = Vec::new();
-        let mut logs = Vec::new();
-        for (log, batch) in ready.iter() {
-            let copies = |segment| copied.contains_key(&(batch.log.clone(), segment));
-            let noted = noted.contains(log);
-            if noted || batch.files().keys().any(|(_, segment)| copies(*segment)) {
-                entries.extend(batch.entries(copies, noted));
-                logs.push(*log);
-            }
+        if let Some(point) = self.points.get_mut(&batch.log) {
+            *point = batch.notes().filter_map(cut_of).fold(*point, RecoveryPoint::min);
         }
-        if logs.is_empty() {
-            return BTreeSet::new();
-        }
-        let moved: Vec<Arc<str>> = self.moved.iter().take(POINTS_PER_FRAME_MAX).cloned().collect();
-        // Before the round's own: of two points of a log the later one counts.
-        let told = moved.iter().filter_map(|log| Some((log, self.points.get(log)?)));
-        let told = told.map(|(log, point)| Entry { log: log.clone(), what: What::Durable(*point) });
-        let entries: Vec<Entry> = told.chain(entries).collect();
-        let Some(write) = self.ring.plan(encode_round(&entries), &self.points) else {
-            self.journal_wanted = true;
-            return BTreeSet::new();
-        };
-        moved.iter().for_each(|log| {
-            self.moved.remove(log);
-        });
-        for log in &logs {
-            if let Some(batch) = ready.get_mut(log) {
-                batch.parts += 1;
-            }
-        }
-        let keys = copied.keys().cloned().collect();
-        self.copy = Some(copy(write, entries, copied, logs).boxed());
-        keys
     }
 
     /// Its notes must be durable before it goes on, and the journal has no room now.
@@ -368,7 +350,6 @@ impl RoundsTask {
         match result {
             Ok(()) => {
                 self.ring.synced(&key, before);
-                self.moved.insert(key.0);
                 self.part_done(log);
             }
             Err(error) => self.fail(Some(log), key, &error),
@@ -376,18 +357,8 @@ impl RoundsTask {
         self.begin_syncs();
     }
 
-    fn copied(&mut self, Copy { write, entries, files, logs, result }: Copy) -> Result<(), SyncError> {
-        if let Err(error) = result {
-            let reason = format!("the journal {} cannot be written: {error}", write.file.path());
-            return Err(SyncError::new(reason));
-        }
-        norn_env::sometimes!("round-through-journal");
-        self.ring.written(&write, &entries, &files);
-        logs.into_iter().for_each(|log| self.part_done(log));
-        Ok(())
-    }
-
     fn chore_done(&mut self, done: ChoreDone) {
+        self.full = false;
         match done {
             ChoreDone::Prepared(index, Ok(file)) => {
                 self.journal_wanted = false;
@@ -435,10 +406,17 @@ impl RoundsTask {
     }
 
     fn finish(&mut self, batch: Batch) {
-        match batch.point_after(self.points.get(&batch.log).copied()) {
+        let before = self.points.get(&batch.log).copied();
+        let after = batch.point_after(before);
+        match after {
             Some(point) => self.points.insert(batch.log.clone(), point),
             None => self.points.remove(&batch.log),
         };
+        match batch.told {
+            true => self.untold.forget(&batch.log),
+            false if after != before => self.untold.moved(&batch.log, batch.bytes, clock::now()),
+            false => {}
+        }
         if batch.opened {
             self.settled.insert(batch.log.clone());
         }
@@ -463,20 +441,4 @@ impl RoundsTask {
         let syncs: Vec<_> = futures::stream::iter(syncs).buffer_unordered(SYNCS_MAX).collect().await;
         syncs.into_iter().collect()
     }
-}
-
-/// The journal's part of a round: one write, one fdatasync.
-async fn copy(
-    write: PlannedWrite,
-    entries: Vec<Entry>,
-    files: BTreeMap<SegmentKey, File>,
-    logs: Vec<LogKey>,
-) -> Copy {
-    let file = write.file.clone();
-    let written = file.write_at(write.position, write.buffers.clone());
-    let result = match written.await {
-        Ok(()) => file.sync_data().await,
-        Err(error) => Err(error),
-    };
-    Copy { write, entries, files, logs, result }
 }

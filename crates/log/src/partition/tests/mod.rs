@@ -3,6 +3,7 @@
 mod append;
 mod cut;
 mod damage;
+mod kills;
 mod model;
 mod recovery;
 mod shared;
@@ -41,7 +42,10 @@ fn options(root: &Path, config: &LogConfig, recovery_point: Option<i64>) -> Open
         key: LogKey(1),
         config: config.clone(),
         rounds: RoundsHandle::direct(),
-        recovery_point: recovery_point.map(Offset),
+        last_end: match recovery_point {
+            Some(durable) => LastEnd::Crashed { durable: Offset(durable) },
+            None => LastEnd::Closed(None),
+        },
     }
 }
 
