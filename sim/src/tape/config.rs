@@ -28,10 +28,9 @@ pub fn draw(dice: &Stream, index: usize) -> BTreeMap<String, String> {
     if dice.chance(0.2) {
         set("flush.mode", "async".to_owned());
     }
-    // Each oddity is off in most seeds, so that it meets few of the others.
+    // Each oddity is off in most seeds, so that it meets few of the others; a short journal, written around, is not one.
     let odd = |dice: &Stream| dice.chance(0.35);
     if dice.chance(0.5) {
-        // Mostly so short that the ring is written around again and again.
         set("internal.journal.file.bytes", (1_u64 << dice.range(12..20)).to_string());
     }
     if odd(dice) {

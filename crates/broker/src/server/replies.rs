@@ -115,20 +115,8 @@ pub(super) async fn send_all(
                 }
             };
             for part in parts {
-                match part {
-                    Part::Bytes(bytes) => gathered.push_back(bytes),
-                    Part::File { file, pos, len } => {
-                        if let Some(bytes) = in_memory(&file, pos, len) {
-                            gathered.push_back(bytes);
-                            continue;
-                        }
-                        if let Err(end) = flush(&mut wr, &mut gathered, idle).await {
-                            return end;
-                        }
-                        if let Err(end) = send_range(&mut wr, &file, pos, len, idle).await {
-                            return end;
-                        }
-                    }
+                if let Err(end) = send_part(&mut wr, &mut gathered, part, idle).await {
+                    return end;
                 }
             }
             timer.done();
@@ -137,6 +125,26 @@ pub(super) async fn send_all(
             return end;
         }
     }
+}
+
+/// Gathers what is in memory; a file range leaves at once, behind what was gathered.
+async fn send_part(
+    wr: &mut WriteHalf,
+    gathered: &mut VecDeque<Bytes>,
+    part: Part<File>,
+    idle: Duration,
+) -> Result<(), SendEnd> {
+    match part {
+        Part::Bytes(bytes) => gathered.push_back(bytes),
+        Part::File { file, pos, len } => match in_memory(&file, pos, len) {
+            Some(bytes) => gathered.push_back(bytes),
+            None => {
+                flush(wr, gathered, idle).await?;
+                send_range(wr, &file, pos, len, idle).await?;
+            }
+        },
+    }
+    Ok(())
 }
 
 /// A small range of a file, if it is at hand without waiting for the disk.

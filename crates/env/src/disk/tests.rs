@@ -156,6 +156,32 @@ struct Opened {
     writable: bool,
 }
 
+/// Writes to the file, and to `content` what it is to hold then.
+async fn write(
+    file: &File,
+    content: &mut Vec<u8>,
+    writable: bool,
+    pos: u64,
+    bufs: Vec<Vec<u8>>,
+    begin_sync: bool,
+) {
+    let bytes: Vec<u8> = bufs.concat();
+    let bufs = bufs.into_iter().map(Bytes::from).collect();
+    let got = match begin_sync {
+        true => file.write_and_begin_sync(pos, bufs).await,
+        false => file.write_at(pos, bufs).await,
+    };
+    if bytes.is_empty() {
+        return;
+    }
+    assert_eq!(got.is_ok(), writable, "{got:?}");
+    if writable {
+        let end = pos as usize + bytes.len();
+        content.resize(content.len().max(end), 0);
+        content[pos as usize..end].copy_from_slice(&bytes);
+    }
+}
+
 async fn step(disk: &Disk, model: &mut Model, open: &mut Vec<Opened>, op: Op) {
     match op {
         Op::Open(path, how) => {
@@ -169,22 +195,8 @@ async fn step(disk: &Disk, model: &mut Model, open: &mut Vec<Opened>, op: Op) {
         }
         Op::Write { handle, pos, bufs, begin_sync } => {
             let Some(Opened { file, number, writable }) = open.get(handle) else { return };
-            let bytes: Vec<u8> = bufs.concat();
-            let bufs = bufs.into_iter().map(Bytes::from).collect();
-            let got = match begin_sync {
-                true => file.write_and_begin_sync(pos, bufs).await,
-                false => file.write_at(pos, bufs).await,
-            };
-            if bytes.is_empty() {
-                return;
-            }
-            assert_eq!(got.is_ok(), *writable, "{got:?}");
-            if *writable {
-                let content = &mut model.files[*number];
-                let end = pos as usize + bytes.len();
-                content.resize(content.len().max(end), 0);
-                content[pos as usize..end].copy_from_slice(&bytes);
-            }
+            let content = &mut model.files[*number];
+            write(file, content, *writable, pos, bufs, begin_sync).await;
         }
         Op::Read { handle, pos, len } => {
             let Some(Opened { file, number, .. }) = open.get(handle) else { return };
