@@ -26,6 +26,8 @@ struct Share {
 enum Turn {
     /// Join again.
     Rejoin,
+    /// Join again, but not at once: something else than the group is in the way.
+    Later,
     /// The group does not know us any more.
     Forgotten,
     /// All that was to be done after the faults is done.
@@ -45,6 +47,10 @@ pub async fn run(actor: &mut Actor) {
         if !actor.works() && settle.is_none() {
             settle = Some(actor.begin(format!("be a member of {} and commit", membership.group)));
         }
+        if actor.cluster.topic(&topic).is_none() {
+            // As subscribing does. Nobody else may ever ask for a topic that is to be made on demand.
+            let _ = actor.cluster.refresh(&topic, true).await;
+        }
         let connection = actor.cluster.coordinator(&membership.group).await;
         match membership.join(actor, &connection, &topic, plan.partitions).await {
             Ok(mine) => {
@@ -53,7 +59,7 @@ pub async fn run(actor: &mut Actor) {
                     Ok(Turn::Done) => return,
                     Ok(Turn::Rejoin) => {}
                     Ok(Turn::Forgotten) => membership.reset(),
-                    Err(_) => actor.cluster.pause().await,
+                    Ok(Turn::Later) | Err(_) => actor.cluster.pause().await,
                 }
             }
             Err(Refusal::Error(UNKNOWN_MEMBER_ID | FENCED_INSTANCE_ID)) => membership.reset(),
@@ -78,8 +84,7 @@ async fn generation(
         Share { reading: Reading::new(actor.cluster.dice().chance(0.5)), committed: BTreeMap::new() };
     if !partitions.is_empty() {
         let Some(committed) = fetch_committed(actor, connection, &membership.group, partitions).await? else {
-            actor.cluster.pause().await;
-            return Ok(Turn::Rejoin);
+            return Ok(Turn::Later);
         };
         for tp in partitions {
             let at = committed.get(tp).copied().unwrap_or(-1);
@@ -182,6 +187,7 @@ async fn commit(
 fn turn_after(error: i16) -> Turn {
     match error {
         UNKNOWN_MEMBER_ID | FENCED_INSTANCE_ID => Turn::Forgotten,
-        _ => Turn::Rejoin,
+        REBALANCE_IN_PROGRESS | ILLEGAL_GENERATION => Turn::Rejoin,
+        _ => Turn::Later,
     }
 }
