@@ -8,6 +8,8 @@ mod disk;
 mod flip;
 mod links;
 mod process;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

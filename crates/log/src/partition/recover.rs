@@ -12,7 +12,6 @@ use norn_env::disk::{File, Open};
 use norn_protocol::types::Offset;
 
 use super::open::{missing, LastEnd, OpenLog, Recovered};
-use crate::config::FlushMode;
 use crate::error::LogError;
 use crate::segment::index::{self, Seal, SEAL_LEN};
 use crate::segment::scan::{scan, Known, Scanned};
@@ -21,7 +20,7 @@ use crate::segment::{path, Opened, Segment, INDEX_SUFFIX, LOG_SUFFIX};
 
 /// A recovered tail up to this long is written again before it is synced: after a failed sync the operating system
 /// may hold pages that are not on disk and count as clean, which a sync alone would pass over. A longer one cannot
-/// have come from a log that syncs what it acknowledges.
+/// have come from a log that syncs what it acknowledges, and writing it would make the start long.
 const REWRITE_BYTES_MAX: u64 = 64 << 20;
 const REWRITE_CHUNK: usize = 1 << 20;
 
@@ -188,7 +187,7 @@ impl Recovery<'_> {
             self.report.cut_bytes += len - size;
             file.truncate(size).await?;
         }
-        let rewrites = self.open.config.flush == FlushMode::Sync && size - sound_from <= REWRITE_BYTES_MAX;
+        let rewrites = size - sound_from <= REWRITE_BYTES_MAX;
         let mut at = if rewrites { sound_from } else { size };
         while at < size {
             let chunk = file.read_at(at, REWRITE_CHUNK.min((size - at) as usize)).await?;

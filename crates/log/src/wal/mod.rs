@@ -65,7 +65,7 @@ pub struct Wal {
 
 impl Wal {
     /// Opens the log in `dir`, creating it if it is not there, and hands every record to `visit` in the
-    /// order of appending. A torn tail is cut, durably, before this returns.
+    /// order of appending. A torn tail is cut, and what was visited is durable, before this returns.
     pub async fn open(
         disk: Disk,
         dir: &str,
@@ -100,6 +100,12 @@ impl Wal {
             }
             if last && length > recovered.end {
                 file.truncate(recovered.end).await.map_err(WalError::disk("truncating", &path))?;
+            }
+            if last && length > 0 {
+                // After a failed sync the operating system may hold pages that are not on disk and count as clean: a
+                // sync alone would pass over them, and frames that follow would stand behind a hole.
+                let kept = bytes.slice(..recovered.end as usize);
+                file.write_at(0, vec![kept]).await.map_err(WalError::disk("writing", &path))?;
                 file.sync_data().await.map_err(WalError::disk("syncing", &path))?;
             }
             report.records += recovered.records.len() as u64;
