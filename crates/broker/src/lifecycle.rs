@@ -36,7 +36,7 @@ use crate::{
     partition::{Manager, ManagerSetup, PartitionTable},
     probe::Probe,
     producer_ids::ProducerIds,
-    server::{ConnectionLimits, Server},
+    server::{Bound, ConnectionLimits, Server},
 };
 
 /// How long the quorum may take to elect this node, and the registration to be decided.
@@ -119,7 +119,7 @@ pub fn start(config: Config, shutdown: Shutdown) -> BoxFuture<'static, Result<Br
 
 async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerError> {
     let began = clock::now();
-    let servers = bind(&config.listeners).await?;
+    let bound = bind(&config.listeners)?;
     let OpenDirs { dirs, tasks: dir_tasks, lost } = open_dirs(&config).await?;
     let metadata_dir = &dirs[0];
     let (machine, image) = MetadataMachine::new();
@@ -134,7 +134,7 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
     lead(&quorum, &mut quorum_task, config.node_id as u64, deadline).await?;
     let found = logs_on_disk(&dirs).await?;
     form_cluster(&quorum, &image, metadata_dir, found.len(), deadline).await?;
-    let advertised = servers[0].1.advertised().clone();
+    let advertised = bound[0].advertised().clone();
     let controller = register(&config, quorum.clone(), image.clone(), &dirs, advertised, deadline).await?;
     let image = controller.image();
     let cluster_id = image.cluster_id().unwrap_or_default().to_owned();
@@ -192,7 +192,7 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
     });
     let mut listeners = vec![];
     let mut server_tasks = Tasks::new();
-    for (name, server) in servers {
+    for (name, server) in listen(&ctx.config.listeners, bound)? {
         info!(
             "listening on {name}://{}, advertised as {}:{}",
             server.local_addr(),
@@ -219,17 +219,34 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
     Ok(Broker { listeners, metrics, parts, shutdown })
 }
 
-async fn bind(listeners: &[Listener]) -> Result<Vec<(String, Server)>, BrokerError> {
-    let mut servers = vec![];
+/// Takes the ports of the listeners.
+fn bind(listeners: &[Listener]) -> Result<Vec<Bound>, BrokerError> {
+    let mut ports = vec![];
     for listener in listeners {
-        let shown = || format!("{}://{}", listener.name, listener.bind);
-        let addr = listener.bind.socket_addr().ok_or_else(|| BrokerError::BindHost { listener: shown() })?;
+        let addr = listener.bind.socket_addr();
+        let addr = addr.ok_or_else(|| BrokerError::BindHost { listener: shown(listener) })?;
         let advertised = Endpoint { host: listener.advertised.host.clone(), port: listener.advertised.port };
-        let server = Server::bind(addr, advertised).await;
-        let server = server.map_err(|source| BrokerError::Bind { listener: shown(), source })?;
+        ports.push(Bound::bind(addr, advertised).map_err(|source| cannot_listen(listener, source))?);
+    }
+    Ok(ports)
+}
+
+/// Opens the ports of the listeners. Gives the listeners' names with them.
+fn listen(listeners: &[Listener], ports: Vec<Bound>) -> Result<Vec<(String, Server)>, BrokerError> {
+    let mut servers = vec![];
+    for (listener, port) in listeners.iter().zip(ports) {
+        let server = port.listen().map_err(|source| cannot_listen(listener, source))?;
         servers.push((listener.name.clone(), server));
     }
     Ok(servers)
+}
+
+fn cannot_listen(listener: &Listener, source: io::Error) -> BrokerError {
+    BrokerError::Bind { listener: shown(listener), source }
+}
+
+fn shown(listener: &Listener) -> String {
+    format!("{}://{}", listener.name, listener.bind)
 }
 
 /// The data directories that work, with their tasks, and those whose disks do not.

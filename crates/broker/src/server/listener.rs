@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use norn_core::metadata::Endpoint;
 use norn_env::{
     clock,
-    net::Listener,
+    net::{Listener, Port},
     select,
     task::{Shutdown, Tasks},
 };
@@ -20,6 +20,36 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections may take to finish what they owe at shutdown.
 const DRAIN: Duration = Duration::from_secs(6);
 
+/// The port of one Kafka endpoint, from before the broker is ready: clients are refused, and try again soon. A request
+/// that waited in an open port's backlog would be given up by its client first. (Kafka's acceptors open their ports late, too.)
+pub(crate) struct Bound {
+    port: Port,
+    advertised: Endpoint,
+}
+
+impl Bound {
+    /// Takes the port before anything else is started, so that a taken one fails the start at once.
+    ///
+    /// An advertised port of 0 becomes the port that was free.
+    pub fn bind(addr: SocketAddr, mut advertised: Endpoint) -> std::io::Result<Self> {
+        let port = Port::bind(addr)?;
+        if advertised.port == 0 {
+            advertised.port = port.local_addr().port();
+        }
+        Ok(Bound { port, advertised })
+    }
+
+    /// What clients that come in here are told to connect to.
+    pub fn advertised(&self) -> &Endpoint {
+        &self.advertised
+    }
+
+    /// Listens from now on.
+    pub fn listen(self) -> std::io::Result<Server> {
+        Ok(Server { listener: self.port.listen()?, advertised: self.advertised })
+    }
+}
+
 /// The listener of one Kafka endpoint. Owns its connections' tasks; when it ends, all have ended.
 pub(crate) struct Server {
     listener: Listener,
@@ -27,17 +57,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Takes the port before anything else is started, so that a taken one fails the start at once.
-    ///
-    /// An advertised port of 0 becomes the port that was free.
-    pub async fn bind(addr: SocketAddr, mut advertised: Endpoint) -> std::io::Result<Self> {
-        let listener = Listener::bind(addr).await?;
-        if advertised.port == 0 {
-            advertised.port = listener.local_addr().port();
-        }
-        Ok(Server { listener, advertised })
-    }
-
     /// What clients that come in here are told to connect to.
     pub fn advertised(&self) -> &Endpoint {
         &self.advertised

@@ -7,5 +7,5 @@ mod listener;
 mod replies;
 
 pub(crate) use limits::ConnectionLimits;
-pub(crate) use listener::Server;
+pub(crate) use listener::{Bound, Server};
 pub(crate) use replies::{Reply, Response};

@@ -26,13 +26,34 @@ mod tests;
 /// What a read makes room for when the buffer has none.
 const READ_ROOM: usize = 16 * 1024;
 
+/// An address that is ours and at which nobody listens yet: whoever comes is refused, and knows at once that it is to try
+/// again, where a listener that does not accept would let it wait.
+pub struct Port(back::Port);
+
+impl Port {
+    /// Takes `addr`; port 0 takes a free one. `AddrInUse` if someone else listens there.
+    pub fn bind(addr: SocketAddr) -> io::Result<Self> {
+        back::Port::bind(addr).map(Self)
+    }
+
+    /// Listens from now on. `AddrInUse` if someone else who had taken the address listens by now.
+    pub fn listen(self) -> io::Result<Listener> {
+        self.0.listen().map(Listener)
+    }
+
+    /// Where it will listen, with the port that it got.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.0.local_addr()
+    }
+}
+
 /// A listening socket. Dropping it refuses whoever comes, and resets whoever was not accepted.
 pub struct Listener(back::Listener);
 
 impl Listener {
-    /// Listens at `addr`; port 0 takes a free one. `AddrInUse` if someone else listens there.
+    /// Takes `addr` and listens, as [`Port`] does in two steps.
     pub async fn bind(addr: SocketAddr) -> io::Result<Self> {
-        back::Listener::bind(addr).map(Self)
+        Port::bind(addr)?.listen()
     }
 
     /// The next connection and its peer's address. Errors pass (no descriptor left, a peer that has gone):

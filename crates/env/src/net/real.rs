@@ -20,22 +20,36 @@ const GATHER_MAX: usize = 64;
 /// Bytes that one sendfile(2) may send before others get their turn.
 const SEND_FILE_MAX: u64 = 1 << 20;
 
+pub(super) struct Port {
+    socket: TcpSocket,
+    addr: SocketAddr,
+}
+
+impl Port {
+    pub(super) fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A restarted broker must not wait for its old connections to leave TIME_WAIT.
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        let addr = socket.local_addr()?;
+        Ok(Self { socket, addr })
+    }
+
+    pub(super) fn listen(self) -> io::Result<Listener> {
+        Ok(Listener { inner: self.socket.listen(BACKLOG)?, addr: self.addr })
+    }
+
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
 pub(super) struct Listener {
     inner: TcpListener,
     addr: SocketAddr,
 }
 
 impl Listener {
-    pub(super) fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // A restarted broker must not wait for its old connections to leave TIME_WAIT.
-        socket.set_reuseaddr(true)?;
-        socket.bind(addr)?;
-        let inner = socket.listen(BACKLOG)?;
-        let addr = inner.local_addr()?;
-        Ok(Self { inner, addr })
-    }
-
     pub(super) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, peer) = self.inner.accept().await?;
         Ok((Stream::new(stream, peer)?, peer))

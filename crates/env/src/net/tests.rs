@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Listener, ReadHalf, Stream, WriteHalf};
+use super::{Listener, Port, ReadHalf, Stream, WriteHalf};
 use crate::clock::{now, sleep};
 use crate::disk::{Disk, Open};
 use crate::task::spawn;
@@ -107,6 +107,20 @@ fn a_port_where_nobody_listens_refuses() {
         let to = listen().await.local_addr();
         let error = Stream::connect(to, now() + SOON).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn a_port_refuses_until_it_listens() {
+    run(|| async {
+        let port = Port::bind(loopback(0)).unwrap();
+        let to = port.local_addr();
+        assert_ne!(to.port(), 0);
+        let error = Stream::connect(to, now() + SOON).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let listener = port.listen().unwrap();
+        assert_eq!(listener.local_addr(), to);
+        Stream::connect(to, now() + SOON).await.unwrap();
     });
 }
 

@@ -19,10 +19,11 @@ pub(super) fn first_port(random: &Stream) -> u16 {
     PORT_FIRST + random.below(u64::from(PORT_LAST - PORT_FIRST)) as u16
 }
 
-/// A socket that listens.
+/// A socket that has an address, and listens there once it is open.
 pub(super) struct Listening {
     pub(super) id: u64,
     ip: IpAddr,
+    open: bool,
     queue: VecDeque<u64>,
     pub(super) wakers: Vec<Waker>,
 }
@@ -36,7 +37,7 @@ pub(super) enum Syn {
 }
 
 impl State {
-    /// Listens; gives the listener's id and its address.
+    /// Takes an address; gives the listener's id and its address.
     pub(super) fn bind(&mut self, node: u64, mut addr: SocketAddr) -> io::Result<(u64, SocketAddr)> {
         let host = &self.hosts[&node];
         if !addr.ip().is_unspecified() && !addr.ip().is_loopback() && addr.ip() != host.ip {
@@ -48,10 +49,18 @@ impl State {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         let id = self.next_id();
-        let listening = Listening { id, ip: addr.ip(), queue: VecDeque::new(), wakers: vec![] };
+        let listening = Listening { id, ip: addr.ip(), open: false, queue: VecDeque::new(), wakers: vec![] };
         let host = self.hosts.get_mut(&node).expect("looked up above");
         host.listeners.insert(addr.port(), listening);
         Ok((id, addr))
+    }
+
+    /// Listens at an address that was taken.
+    pub(super) fn listen(&mut self, node: u64, port: u16, id: u64) {
+        let host = self.hosts.get_mut(&node).expect("it has an address there");
+        if let Some(listening) = host.listeners.get_mut(&port).filter(|listening| listening.id == id) {
+            listening.open = true;
+        }
     }
 
     /// The next port that nothing at the host uses.
@@ -139,7 +148,9 @@ impl State {
             return Syn::Lost;
         }
         let listeners = &self.hosts[&dst].listeners;
-        let hears = |listening: &&Listening| listening.ip.is_unspecified() || listening.ip == to.ip();
+        let hears = |listening: &&Listening| {
+            listening.open && (listening.ip.is_unspecified() || listening.ip == to.ip())
+        };
         let Some(listening) = listeners.get(&to.port()).filter(hears) else {
             self.stats.refused += 1;
             return Syn::Refused;

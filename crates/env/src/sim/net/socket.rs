@@ -22,6 +22,27 @@ const SYN_RETRY_MAX: Duration = Duration::from_secs(64);
 /// What `send_file` reads at once.
 const SEND_FILE_CHUNK: u64 = 256 << 10;
 
+/// A listener that refuses.
+pub(crate) struct Port(Listener);
+
+impl Port {
+    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let (world, node) = (world(), node::current());
+        let (id, addr) = world.net.with(|state| state.bind(node, addr))?;
+        Ok(Self(Listener { world, node, id, addr }))
+    }
+
+    pub(crate) fn listen(self) -> io::Result<Listener> {
+        let Self(listener) = self;
+        listener.world.net.with(|state| state.listen(listener.node, listener.addr.port(), listener.id));
+        Ok(listener)
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.0.addr
+    }
+}
+
 pub(crate) struct Listener {
     world: Arc<World>,
     node: u64,
@@ -30,12 +51,6 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let (world, node) = (world(), node::current());
-        let (id, addr) = world.net.with(|state| state.bind(node, addr))?;
-        Ok(Self { world, node, id, addr })
-    }
-
     pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let net = &self.world.net;
         let accepted = poll_fn(|cx| net.with(|state| state.accept(self.node, self.addr, self.id, cx)));
