@@ -18,9 +18,9 @@ use norn_env::{
 use norn_protocol::{batch::produced_batch, produce::TopicRef, types::TopicId, ErrorCode};
 use tokio::sync::oneshot;
 
-use super::{Call, Context, Session};
+use super::{topics, Call, Context, Session};
 use crate::{
-    partition::{Acks, Origin, Partition, Produce, Produced},
+    partition::{Acks, Origin, Partition, PartitionTable, Produce, Produced},
     server::Reply,
 };
 
@@ -35,7 +35,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let deadline = call.deadline(request.timeout_ms);
     let acks = Acks::try_from(request.acks);
     let transactional = request.transactional_id.is_some();
-    let table = call.ctx.partitions();
+    let mut table = call.ctx.partitions();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let (name, id) = match &topic.topic {
@@ -49,7 +49,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
                 // Transactions are a room of their own; InitProducerId hands out no transactional id.
                 (_, true) => Pending::Done(Err(ErrorCode::InvalidTxnState)),
                 (Ok(acks), false) => {
-                    let partition = table.resolve(name, id, data.index.0);
+                    let partition = resolve(&call.ctx, &mut table, name, id, data.index.0, deadline).await;
                     hand_over(&call, partition, data.records, acks, deadline).await
                 }
             };
@@ -79,6 +79,24 @@ struct Topic {
 enum Pending {
     Done(Result<Produced, ErrorCode>),
     Waiting(oneshot::Receiver<Result<Produced, ErrorCode>>),
+}
+
+/// Finds a partition. One that is led here and whose log is still being opened is waited for: were the first of several
+/// batches in flight refused and the next one taken, an idempotent producer's records would begin with a gap.
+async fn resolve(
+    ctx: &Context,
+    table: &mut Arc<PartitionTable>,
+    name: Option<&str>,
+    id: TopicId,
+    index: i32,
+    deadline: Instant,
+) -> Result<Arc<Partition>, ErrorCode> {
+    let found = table.resolve(name, id, index);
+    if found.is_err() && topics::wait_until_led(ctx, name, id, index, deadline).await {
+        *table = ctx.partitions();
+        return table.resolve(name, id, index);
+    }
+    found
 }
 
 /// Validates one partition's batch and gives it to the owner. Waits while the owner's queue is full.

@@ -158,3 +158,38 @@ pub(super) async fn wait_until_open(ctx: &Context, name: &str, deadline: Instant
     let _ =
         task::wait(|| format!("the partitions of {name} to open"), clock::timeout_at(deadline, opened)).await;
 }
+
+/// Waits until a partition that this broker leads, as the image has it, is open, or was tried to be, or the deadline;
+/// whether there was something to wait for.
+pub(super) async fn wait_until_led(
+    ctx: &Context,
+    name: Option<&str>,
+    id: TopicId,
+    index: i32,
+    deadline: Instant,
+) -> bool {
+    let image = ctx.controller.image();
+    let topic = match name {
+        Some(name) => image.topic_by_name(name),
+        None => image.topic(id),
+    };
+    let assigned = topic.and_then(|topic| topic.partitions.get(usize::try_from(index).ok()?));
+    let (Some(topic), Some(assigned)) = (topic, assigned) else { return false };
+    if assigned.leader != Some(ctx.node) {
+        return false;
+    }
+    let (mut partitions, mut stopping) = (ctx.partitions.clone(), ctx.stopping.clone());
+    let mut images = ctx.controller.images();
+    let opened = async {
+        tokio::select! {
+            biased;
+            _ = stopping.signaled() => {}
+            // An error of these says that there will be no other table, or image.
+            _ = partitions.wait_for(|table| table.is_settled(topic.id, index)) => {}
+            _ = images.wait_for(|image| image.topic(topic.id).is_none()) => {}
+        }
+    };
+    let what = || format!("partition {}-{index} to open", topic.name);
+    let _ = task::wait(what, clock::timeout_at(deadline, opened)).await;
+    true
+}
