@@ -249,9 +249,13 @@ impl Actor {
             for action in actions.drain(..) {
                 match action {
                     Action::StartEpoch { epoch, start } => self.log.assign_epoch(epoch, start),
-                    // The value is published with everything else, once per turn.
+                    // The value is published with everything else.
                     Action::AdvanceHighWatermark(_) => {}
-                    Action::Answer { slot, result } => self.answer(slot, result),
+                    Action::Answer { slot, result } => {
+                        // Who has its answer must find its records, however long the rest of the turn takes.
+                        self.publish();
+                        self.answer(slot, result);
+                    }
                     Action::GiveUpEpoch { epoch } => self.give_up(epoch),
                 }
             }
