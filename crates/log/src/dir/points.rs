@@ -46,11 +46,18 @@ pub(super) fn get_point(bytes: &mut Bytes) -> Option<RecoveryPoint> {
     Some(RecoveryPoint { segment, position, end: Offset(bytes.try_get_i64_le().ok()?) })
 }
 
-/// As many of the points as fit in `bytes_max`; one that is left out only makes recovery check more.
+/// As many of the points as fit in `bytes_max`. One that is left out makes recovery check more, and take damage for an
+/// unfinished write.
 pub(super) fn encode(points: &Points, bytes_max: usize) -> Bytes {
     let mut out = BytesMut::new();
-    for (name, point) in points {
+    for (told, (name, point)) in points.iter().enumerate() {
         if out.len() + name.len() + 26 > bytes_max {
+            let left_out = points.len() - told;
+            tracing::warn!(
+                left_out,
+                "the files of the journal are too short to say of all logs how far they are durable; raise \
+                 internal.journal.file.bytes"
+            );
             break;
         }
         put_name(&mut out, name);

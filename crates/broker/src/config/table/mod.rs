@@ -306,8 +306,8 @@ const INTERNAL: [ConfigDef; 2] = [
         "internal.journal.file.bytes",
         Long,
         "16777216",
-        Allowed::Between(4096, 1 << 30),
-        "Length of each file of a data directory's journal.",
+        Allowed::Between(32_768, 1 << 30),
+        "Length of each file of a data directory's journal: a hundred bytes or more for each of its partitions.",
     )
     .hidden(),
     stated(
