@@ -31,7 +31,7 @@ pub fn draw(dice: &Stream, index: usize) -> BTreeMap<String, String> {
     // Each oddity is off in most seeds, so that it meets few of the others; a short journal, written around, is not one.
     let odd = |dice: &Stream| dice.chance(0.35);
     if dice.chance(0.5) {
-        set("internal.journal.file.bytes", (1_u64 << dice.range(12..20)).to_string());
+        set("internal.journal.file.bytes", (1_u64 << dice.range(15..20)).to_string());
     }
     if odd(dice) {
         set("internal.metadata.snapshot.entries", dice.range(2..50).to_string());

@@ -213,8 +213,9 @@ pub async fn latest(actor: &mut Actor, tp: &Tp) -> i64 {
 
 /// Reads on until every place is at its `ends`; tries again whatever happens.
 pub async fn read_to(actor: &mut Actor, reading: &mut Reading, ends: &BTreeMap<(String, i32), i64>) {
+    // As much as the slowest of networks brings before the client gives up.
     let appetite =
-        Appetite { max_wait_ms: 500, min_bytes: 1, max_bytes: 8 << 20, partition_max_bytes: 1 << 20 };
+        Appetite { max_wait_ms: 500, min_bytes: 1, max_bytes: 1 << 20, partition_max_bytes: 1 << 20 };
     reading.reconnected();
     while let Some(behind) = behind(reading, ends) {
         let (connection, _) = actor.cluster.leader(&behind.topic, behind.partition).await;
