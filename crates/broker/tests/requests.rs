@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
+    delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic},
     delete_topics_request::DeleteTopicState,
     fetch_request::{FetchPartition, FetchTopic},
     offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
-    DeleteTopicsRequest, FetchRequest, FetchResponse, FindCoordinatorRequest, GroupId, OffsetCommitRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse, FindCoordinatorRequest, GroupId, OffsetCommitRequest,
     ProduceRequest,
 };
 use norn_env::clock;
@@ -19,6 +20,7 @@ use support::{batch, produce_request, text, Client, Node};
 
 const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
+const OFFSET_OUT_OF_RANGE: i16 = 1;
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const LEADER_NOT_AVAILABLE: i16 = 5;
 
@@ -121,6 +123,28 @@ fn a_peer_that_never_reads_does_not_keep_others_from_being_read() {
             let response = other.produce("t", 0, batch(&[large.as_str()])).await;
             assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
         }
+        node.stop().await;
+    });
+}
+
+#[test]
+fn deleted_records_are_gone_at_once_though_nothing_else_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    norn_env::testing::run(move || async move {
+        let (node, mut client) = node_with_topic(&path, &[]).await;
+        for value in ["a", "b", "c"] {
+            client.produce("t", 0, batch(&[value])).await;
+        }
+        let partition = DeleteRecordsPartition::default().with_offset(2);
+        let topic =
+            DeleteRecordsTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);
+        let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(5_000);
+        let deleted = client.ask(2, &request).await;
+        assert_eq!(deleted.topics[0].partitions[0].low_watermark, 2);
+        let read = client.ask(12, &fetch("t", 0, 0)).await;
+        let partition = &read.responses[0].partitions[0];
+        assert_eq!((partition.error_code, partition.log_start_offset), (OFFSET_OUT_OF_RANGE, 2));
         node.stop().await;
     });
 }

@@ -210,6 +210,7 @@ impl Actor {
             }
             Message::DeleteRecords { before, reply } => {
                 let deleted = self.delete_records(before).await;
+                self.publish();
                 // The asker may have gone.
                 let _ = reply.send(deleted);
             }
@@ -336,6 +337,8 @@ impl Actor {
         let start = self.replica.bounds().delete_before(before)?;
         match self.log.delete_before(start).await {
             Ok(_) => {
+                // Also where the replica has no orders for it: the files are gone.
+                self.dirty = true;
                 self.step(Event::LogStartMoved { start: self.log.start() }).await;
                 Ok(self.log.start())
             }
@@ -355,6 +358,7 @@ impl Actor {
         self.producers.expire(Millis(clock::wall_ms()), ttl_ms);
         match self.log.retain(clock::wall_ms(), self.replica.bounds().high_watermark).await {
             Ok(deleted) if deleted.segments > 0 => {
+                self.dirty = true;
                 info!(log = %self.id, segments = deleted.segments, bytes = deleted.bytes, start = %self.log.start(), "retention");
                 self.step(Event::LogStartMoved { start: self.log.start() }).await;
             }
