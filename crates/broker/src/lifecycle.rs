@@ -3,7 +3,7 @@
 //! Start: take the ports, open the data directories, recover the metadata and lead its quorum, register this incarnation,
 //! open every partition, then accept clients. Shutdown goes the other way, and everything is durable when it ends.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use futures::{future::BoxFuture, FutureExt};
 use norn_core::{
@@ -12,25 +12,21 @@ use norn_core::{
 };
 use norn_env::{
     clock::{self, Duration, Instant},
-    disk::Disk,
     select,
     task::{self, Handle, Shutdown, ShutdownTrigger, Tasks},
 };
-use norn_log::{
-    dir::{DirConfig, DirError, DirExit, Health, JournalConfig, LogDir},
-    LogId,
-};
+use norn_log::dir::{DirError, DirExit, Health, LogDir};
 use norn_protocol::types::NodeId;
 use norn_quorum::{Quorum, QuorumConfig, QuorumError, QuorumExit};
 use tokio::sync::{watch, Semaphore};
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
 use crate::{
     api::{Context, RequestMemory, HANDLED},
     config::{Config, Listener},
     controller::{propose, ChangeError, Controller, MetadataMachine, Registration},
     coordinator::{CoordinatorManager, Coordinators},
+    dirs,
     layers::BrokerLayers,
     metrics::Metrics,
     partition::{Manager, ManagerSetup, PartitionTable},
@@ -120,7 +116,7 @@ pub fn start(config: Config, shutdown: Shutdown) -> BoxFuture<'static, Result<Br
 async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerError> {
     let began = clock::now();
     let bound = bind(&config.listeners)?;
-    let OpenDirs { dirs, tasks: dir_tasks, lost } = open_dirs(&config).await?;
+    let dirs::OpenDirs { dirs, tasks: dir_tasks, mut lost } = dirs::open_dirs(&config).await?;
     let metadata_dir = &dirs[0];
     let (machine, image) = MetadataMachine::new();
     let node = NodeId(config.node_id);
@@ -132,10 +128,19 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         norn_quorum::start(quorum_config, metadata_dir.disk().clone(), machine).await?;
     let deadline = clock::now() + METADATA_TIMEOUT;
     lead(&quorum, &mut quorum_task, config.node_id as u64, deadline).await?;
-    let found = logs_on_disk(&dirs).await?;
+    let found = dirs::logs_on_disk(&dirs).await?;
     form_cluster(&quorum, &image, metadata_dir, found.len(), deadline).await?;
     let advertised = bound[0].advertised().clone();
-    let controller = register(&config, quorum.clone(), image.clone(), &dirs, advertised, deadline).await?;
+    let absent = dirs::absent(&image.borrow().clone(), node, &dirs, &found);
+    if absent.len() > lost.len() {
+        let reason = "the disk is not mounted, or another is in its place";
+        lost.push((format!("of earlier, one of {}", absent.len()), reason.to_owned()));
+    }
+    let directories = dirs::ids(&dirs).into_iter().chain(absent.iter().copied()).collect();
+    let registration = Registration { node, directories, endpoint: advertised, rack: config.rack.clone() };
+    let controller = Controller::register(quorum.clone(), image.clone(), registration, deadline)
+        .await
+        .map_err(|error: ChangeError| BrokerError::Register(error.to_string()))?;
     let image = controller.image();
     let cluster_id = image.cluster_id().unwrap_or_default().to_owned();
 
@@ -249,65 +254,6 @@ fn shown(listener: &Listener) -> String {
     format!("{}://{}", listener.name, listener.bind)
 }
 
-/// The data directories that work, with their tasks, and those whose disks do not.
-struct OpenDirs {
-    dirs: Vec<LogDir>,
-    tasks: Tasks<DirExit>,
-    lost: Vec<(String, String)>,
-}
-
-/// Opens the data directories. The first holds the metadata and has to work; of the others those are left out whose disks
-/// fail. A directory that is another's, or in use, refuses the start wherever it stands.
-async fn open_dirs(config: &Config) -> Result<OpenDirs, BrokerError> {
-    let mut dirs: Vec<LogDir> = vec![];
-    let mut tasks = Tasks::new();
-    let mut lost: Vec<(String, String)> = vec![];
-    for path in &config.storage.log_dirs {
-        let shown = path.display().to_string();
-        let mut lose = |error: BrokerError| {
-            if dirs.is_empty() {
-                return Err(error);
-            }
-            error!("{error}; its partitions are offline, the others go on");
-            lost.push((shown.clone(), error.to_string()));
-            Ok(())
-        };
-        let disk = match Disk::open(path) {
-            Ok(disk) => disk,
-            Err(source) => {
-                lose(BrokerError::Disk { dir: shown.clone(), source })?;
-                continue;
-            }
-        };
-        let cluster_id = dirs.first().map(|dir| dir.meta().cluster_id.clone());
-        let journal =
-            JournalConfig { file_bytes: config.storage.journal_file_bytes, ..JournalConfig::default() };
-        let dir_config = DirConfig { node_id: config.node_id, cluster_id, journal };
-        let (dir, task) = match LogDir::open(disk, dir_config).await {
-            Ok(opened) => opened,
-            Err(error @ (DirError::Disk { .. } | DirError::Offline { .. })) => {
-                lose(error.into())?;
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let report = dir.report();
-        if report.clean {
-            info!("{}: the last shutdown was clean, no log is scanned", path.display());
-        } else {
-            info!(
-                journal_frames = report.journal_frames,
-                bytes = report.bytes_played,
-                "{}: no clean shutdown, logs are checked from what was durable on",
-                path.display()
-            );
-        }
-        tasks.add(task);
-        dirs.push(dir);
-    }
-    Ok(OpenDirs { dirs, tasks, lost })
-}
-
 /// Waits until this node leads the quorum.
 async fn lead(
     quorum: &Quorum,
@@ -333,19 +279,6 @@ async fn lead(
     }
 }
 
-/// The logs on disk, with the data directory that each is in.
-async fn logs_on_disk(dirs: &[LogDir]) -> Result<BTreeMap<LogId, usize>, BrokerError> {
-    let mut found = BTreeMap::new();
-    for (at, dir) in dirs.iter().enumerate() {
-        for log in dir.logs().await? {
-            if let Some(other) = found.insert(log.clone(), at) {
-                warn!("{log} is in two data directories, {other} and {at}: the later one is used");
-            }
-        }
-    }
-    Ok(found)
-}
-
 /// Gives a new cluster its id, that of the data directory. Logs without metadata are not a new cluster: starting one would
 /// take them for deleted.
 async fn form_cluster(
@@ -355,8 +288,15 @@ async fn form_cluster(
     logs: usize,
     deadline: Instant,
 ) -> Result<(), BrokerError> {
-    if image.borrow().cluster_id().is_some() {
-        return Ok(());
+    if let Some(expected) = image.borrow().cluster_id() {
+        let (dir, meta) = (dir.disk().root().display().to_string(), dir.meta());
+        return match meta.cluster_id == expected {
+            true => Ok(()),
+            false => {
+                let (found, expected) = (meta.cluster_id.clone(), expected.to_owned());
+                Err(DirError::OtherCluster { dir, found, expected }.into())
+            }
+        };
     }
     if logs > 0 {
         return Err(BrokerError::MetadataMissing { dir: dir.disk().root().display().to_string(), logs });
@@ -367,31 +307,6 @@ async fn form_cluster(
         .await
         .map_err(|error| BrokerError::Register(error.to_string()))?;
     Ok(())
-}
-
-async fn register(
-    config: &Config,
-    quorum: Quorum,
-    image: watch::Receiver<Arc<Image>>,
-    dirs: &[LogDir],
-    endpoint: Endpoint,
-    deadline: Instant,
-) -> Result<Controller, BrokerError> {
-    let directories = dirs.iter().map(|dir| directory_uuid(&dir.meta().directory_id)).collect();
-    let registration =
-        Registration { node: NodeId(config.node_id), directories, endpoint, rack: config.rack.clone() };
-    let registered = Controller::register(quorum, image, registration, deadline).await;
-    registered.map_err(|error: ChangeError| BrokerError::Register(error.to_string()))
-}
-
-/// A directory's id as the image keeps it: the 16 bytes behind the text. A text that was edited by hand gets an id of its
-/// own, derived from all of it.
-fn directory_uuid(text: &str) -> Uuid {
-    let mut bytes = [0_u8; 16];
-    for (at, byte) in text.bytes().enumerate() {
-        bytes[at % 16] = bytes[at % 16].rotate_left(3) ^ byte;
-    }
-    Uuid::from_bytes(bytes)
 }
 
 /// Waits until the partitions of the image are open, so that the first client finds them.

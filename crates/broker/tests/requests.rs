@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +12,8 @@ use kafka_protocol::messages::{
     delete_topics_request::DeleteTopicState,
     fetch_request::{FetchPartition, FetchTopic},
     offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
-    DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse, FindCoordinatorRequest, GroupId, OffsetCommitRequest,
-    ProduceRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse, FindCoordinatorRequest, GroupId,
+    OffsetCommitRequest, ProduceRequest,
 };
 use norn_env::clock;
 use norn_protocol::client::topic_name;
@@ -137,8 +138,7 @@ fn deleted_records_are_gone_at_once_though_nothing_else_happens() {
             client.produce("t", 0, batch(&[value])).await;
         }
         let partition = DeleteRecordsPartition::default().with_offset(2);
-        let topic =
-            DeleteRecordsTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);
+        let topic = DeleteRecordsTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);
         let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(5_000);
         let deleted = client.ask(2, &request).await;
         assert_eq!(deleted.topics[0].partitions[0].low_watermark, 2);
@@ -222,10 +222,33 @@ fn transactional_records_are_refused() {
     });
 }
 
-/// A file stands where the directory was: its disk is gone.
+/// A file stands where the directory was: its disk is broken.
 #[test]
 #[allow(clippy::disallowed_methods, reason = "breaks the real disk")]
-fn partitions_of_a_lost_directory_are_offline_and_others_go_on() {
+fn partitions_of_a_broken_directory_are_offline_and_others_go_on() {
+    partitions_are_offline_while_a_directory_is(
+        |lost| std::fs::write(lost, b"").unwrap(),
+        |lost| {
+            std::fs::remove_file(lost).unwrap();
+        },
+    );
+}
+
+/// An empty directory stands where the directory was: its disk is not mounted.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "breaks the real disk")]
+fn partitions_of_a_directory_that_is_empty_now_are_offline_and_not_empty() {
+    partitions_are_offline_while_a_directory_is(
+        |lost| std::fs::create_dir(lost).unwrap(),
+        |lost| {
+            std::fs::remove_dir_all(lost).unwrap();
+        },
+    );
+}
+
+/// `lose` puts something in the place of a directory that was moved away, `clear` takes it away.
+#[allow(clippy::disallowed_methods, reason = "breaks the real disk")]
+fn partitions_are_offline_while_a_directory_is(lose: fn(&Path), clear: fn(&Path)) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_owned();
     norn_env::testing::run_on_real_disk(move || async move {
@@ -239,7 +262,8 @@ fn partitions_of_a_lost_directory_are_offline_and_others_go_on() {
         let in_lost: Vec<i32> = (0..4).filter(|index| lost.join(format!("t-{index}")).exists()).collect();
         assert_eq!(in_lost.len(), 2, "partitions are spread over the directories");
         std::fs::rename(&lost, path.join("elsewhere")).unwrap();
-        std::fs::write(&lost, b"").unwrap();
+        lose(&lost);
+        Node::start(&path, &settings).await.stop().await;
 
         let began = clock::now();
         let node = Node::start(&path, &settings).await;
@@ -263,7 +287,7 @@ fn partitions_of_a_lost_directory_are_offline_and_others_go_on() {
         }
         node.stop().await;
 
-        std::fs::remove_file(&lost).unwrap();
+        clear(&lost);
         std::fs::rename(path.join("elsewhere"), &lost).unwrap();
         let node = Node::start(&path, &settings).await;
         let mut client = node.connect().await;

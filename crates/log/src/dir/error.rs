@@ -14,6 +14,11 @@ pub enum DirError {
     /// `meta.properties` cannot be read as what it should be.
     #[error("{dir}/meta.properties line {line}: {what}; restore the file, or set another log.dirs")]
     Meta { dir: String, line: usize, what: String },
+    /// Data without `meta.properties`.
+    #[error(
+        "{dir}/meta.properties is missing, but there is {beside}; restore the file, or set another log.dirs"
+    )]
+    MetaMissing { dir: String, beside: String },
     /// Written by a newer Norn.
     #[error(
         "the data directory {dir} has format version {found}, this build knows up to {known}; start a newer Norn"

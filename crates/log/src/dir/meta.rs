@@ -3,9 +3,13 @@
 
 use super::error::DirError;
 use super::files::{self, Files};
+use super::journal::recovery as journal;
+use crate::id::LogId;
 use std::fmt::Write as _;
 
 pub(super) const FILE: &str = "meta.properties";
+/// Where the quorum keeps the cluster's metadata, in the first data directory.
+const METADATA_DIR: &str = "__cluster_metadata";
 /// Layout of the whole data directory that this build writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -64,24 +68,34 @@ impl Meta {
     }
 }
 
-/// Reads the file, or writes it if the directory is new. `cluster_id` of `None` takes what is there, or
-/// makes one.
-pub(super) async fn load_or_create(
+/// Writes the file of a new directory. `cluster_id` of `None` makes one.
+pub(super) async fn create(files: &Files, node_id: i32, cluster_id: Option<&str>) -> Result<Meta, DirError> {
+    let meta = Meta {
+        cluster_id: cluster_id.map_or_else(random_id, str::to_owned),
+        node_id,
+        directory_id: random_id(),
+        format_version: FORMAT_VERSION,
+    };
+    files.replace(FILE, vec![meta.to_properties().into()]).await?;
+    Ok(meta)
+}
+
+/// Reads the file and sees that it is this node's; `None` in a directory that is new. `cluster_id` of `None` takes what is
+/// there.
+pub(super) async fn load(
     files: &Files,
     node_id: i32,
     cluster_id: Option<&str>,
-) -> Result<Meta, DirError> {
-    let Some(bytes) = files.read(FILE).await? else {
-        let meta = Meta {
-            cluster_id: cluster_id.map_or_else(random_id, str::to_owned),
-            node_id,
-            directory_id: random_id(),
-            format_version: FORMAT_VERSION,
-        };
-        files.replace(FILE, vec![meta.to_properties().into()]).await?;
-        return Ok(meta);
-    };
+) -> Result<Option<Meta>, DirError> {
     let dir = files.dir();
+    let Some(bytes) = files.read(FILE).await? else {
+        // It is written, durably, before anything else.
+        let listed = files.disk.list("").await.map_err(files.error("listing", "."))?;
+        return match listed.into_iter().find(|entry| is_ours(&entry.name)) {
+            Some(entry) => Err(DirError::MetaMissing { dir, beside: entry.name }),
+            None => Ok(None),
+        };
+    };
     let text = String::from_utf8_lossy(&bytes);
     let meta = Meta::parse(&text).map_err(|(line, what)| DirError::Meta { dir: dir.clone(), line, what })?;
     if meta.format_version > FORMAT_VERSION {
@@ -93,7 +107,12 @@ pub(super) async fn load_or_create(
     if meta.node_id != node_id {
         return Err(DirError::OtherNode { dir, found: meta.node_id, expected: node_id });
     }
-    Ok(meta)
+    Ok(Some(meta))
+}
+
+/// Whether only a directory that has been used holds this.
+fn is_ours(name: &str) -> bool {
+    name == journal::DIR || name == METADATA_DIR || LogId::parse_dir_name(name).is_some()
 }
 
 /// An id as Kafka writes them: 16 random bytes in URL-safe base64 without padding, 22 characters.

@@ -54,6 +54,8 @@ pub struct DirConfig {
 /// What opening a directory did, for the log line of the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DirReport {
+    /// There was nothing in it.
+    pub new: bool,
     /// The last shutdown was clean: no log needs a scan.
     pub clean: bool,
     pub journal_frames: u64,
@@ -80,6 +82,12 @@ pub struct LogDir {
     closing: Arc<ShutdownTrigger>,
 }
 
+/// Whose directory the disk holds, without opening or changing it; `None` if it is new. Errors are those of
+/// [`LogDir::open`].
+pub async fn check(disk: &Disk, node_id: i32, cluster_id: Option<&str>) -> Result<Option<Meta>, DirError> {
+    meta::load(&Files { disk: disk.clone() }, node_id, cluster_id).await
+}
+
 impl LogDir {
     /// Opens the directory. The returned handle of its task ends when the directory is closed or goes
     /// offline; dropping it stops the syncs at once, as a crash would. The lock is held until that task
@@ -90,8 +98,15 @@ impl LogDir {
             std::io::ErrorKind::WouldBlock => DirError::InUse { dir: files.dir() },
             _ => files.error("locking", LOCK)(error),
         })?;
-        let meta = meta::load_or_create(&files, config.node_id, config.cluster_id.as_deref()).await?;
+        let (node_id, cluster_id) = (config.node_id, config.cluster_id.as_deref());
         let mut report = DirReport::default();
+        let meta = match meta::load(&files, node_id, cluster_id).await? {
+            Some(meta) => meta,
+            None => {
+                report.new = true;
+                meta::create(&files, node_id, cluster_id).await?
+            }
+        };
         let mut settled = BTreeSet::new();
         let mut newest = None;
         let (next_sequence, points) = match marker::read(&files).await? {

@@ -182,6 +182,26 @@ fn the_mark_of_a_clean_shutdown_is_used_once_and_then_gone() {
 }
 
 #[test]
+fn data_without_its_ids_are_refused_and_stay_as_they_are() {
+    run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        dir.close().await.unwrap();
+        drop(task);
+        let disk = Disk::open(root.path()).unwrap();
+        disk.remove(meta::FILE).await.unwrap();
+        for _ in 0..2 {
+            let refused = LogDir::open(disk.clone(), config()).await.err().unwrap();
+            assert!(
+                matches!(&refused, DirError::MetaMissing { beside, .. } if beside == ".journal"),
+                "{refused}"
+            );
+        }
+        assert!(check(&disk, 1, None).await.is_err());
+    });
+}
+
+#[test]
 fn a_second_process_another_cluster_and_another_node_are_refused_with_what_to_do() {
     run(|| async {
         let root = tempfile::tempdir().unwrap();

@@ -1,0 +1,167 @@
+//! The data directories at the start: which there are, which are gone, and what lies in them.
+
+use std::collections::BTreeMap;
+
+use norn_core::metadata::Image;
+use norn_env::{disk::Disk, task::Tasks};
+use norn_log::{
+    dir::{self, DirConfig, DirError, DirExit, JournalConfig, LogDir},
+    LogId,
+};
+use norn_protocol::types::NodeId;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use crate::{config::Config, lifecycle::BrokerError};
+
+/// The data directories that work, with their tasks, and those whose disks do not.
+pub(super) struct OpenDirs {
+    pub dirs: Vec<LogDir>,
+    pub tasks: Tasks<DirExit>,
+    pub lost: Vec<(String, String)>,
+}
+
+/// Opens the data directories. The first holds the metadata and has to work; of the others those are left out whose disks
+/// fail. A directory that is another's, or in use, refuses the start wherever it stands.
+pub(super) async fn open_dirs(config: &Config) -> Result<OpenDirs, BrokerError> {
+    let mut dirs: Vec<LogDir> = vec![];
+    let mut tasks = Tasks::new();
+    let mut lost: Vec<(String, String)> = vec![];
+    check_all(config).await?;
+    for path in &config.storage.log_dirs {
+        let shown = path.display().to_string();
+        let mut lose = |error: BrokerError| {
+            if dirs.is_empty() {
+                return Err(error);
+            }
+            error!("{error}; its partitions are offline, the others go on");
+            lost.push((shown.clone(), error.to_string()));
+            Ok(())
+        };
+        let disk = match Disk::open(path) {
+            Ok(disk) => disk,
+            Err(source) => {
+                lose(BrokerError::Disk { dir: shown.clone(), source })?;
+                continue;
+            }
+        };
+        let cluster_id = dirs.first().map(|dir| dir.meta().cluster_id.clone());
+        let journal =
+            JournalConfig { file_bytes: config.storage.journal_file_bytes, ..JournalConfig::default() };
+        let dir_config = DirConfig { node_id: config.node_id, cluster_id, journal };
+        let (dir, task) = match LogDir::open(disk, dir_config).await {
+            Ok(opened) => opened,
+            Err(error @ (DirError::Disk { .. } | DirError::Offline { .. })) => {
+                lose(error.into())?;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let report = dir.report();
+        if report.new {
+            info!("{}: a new data directory", path.display());
+        } else if report.clean {
+            info!("{}: the last shutdown was clean, no log is scanned", path.display());
+        } else {
+            info!(
+                journal_frames = report.journal_frames,
+                bytes = report.bytes_played,
+                "{}: no clean shutdown, logs are checked from what was durable on",
+                path.display()
+            );
+        }
+        tasks.add(task);
+        dirs.push(dir);
+    }
+    Ok(OpenDirs { dirs, tasks, lost })
+}
+
+/// Refuses the start for a directory that is not this node's before any is opened: opening takes the mark of the last clean
+/// shutdown away. Disks that fail are met again when they are opened.
+async fn check_all(config: &Config) -> Result<(), BrokerError> {
+    let mut cluster_id = None;
+    for path in &config.storage.log_dirs {
+        let Ok(disk) = Disk::open(path) else { continue };
+        match dir::check(&disk, config.node_id, cluster_id.as_deref()).await {
+            Ok(meta) => cluster_id = cluster_id.or(meta.map(|meta| meta.cluster_id)),
+            Err(DirError::Disk { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The logs on disk, with the data directory that each is in.
+pub(super) async fn logs_on_disk(dirs: &[LogDir]) -> Result<BTreeMap<LogId, usize>, BrokerError> {
+    let mut found = BTreeMap::new();
+    for (at, dir) in dirs.iter().enumerate() {
+        for log in dir.logs().await? {
+            if let Some(other) = found.insert(log.clone(), at) {
+                warn!("{log} is in two data directories, {other} and {at}: the later one is used");
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Directories that this broker had when it last registered, and that are not among those that are open: their ids.
+///
+/// As long as a partition is missing they may have held it, and stay registered. A disk that was not mounted would
+/// otherwise pass for an empty one: its partitions would begin anew, at offset 0 (Kafka: KIP-858).
+pub(super) fn absent(
+    image: &Image,
+    node: NodeId,
+    dirs: &[LogDir],
+    found: &BTreeMap<LogId, usize>,
+) -> Vec<Uuid> {
+    let present = ids(dirs);
+    let before = image.broker(node).map(|broker| broker.directories.clone()).unwrap_or_default();
+    // With none left the replicas themselves are known to be gone.
+    if !before.iter().any(|id| present.contains(id)) {
+        return vec![];
+    }
+    let absent: Vec<Uuid> = before.into_iter().filter(|id| !present.contains(id)).collect();
+    let missing = missing(image, node, found);
+    if absent.is_empty() || missing.is_empty() {
+        return vec![];
+    }
+    error!(
+        "log.dirs: {} of the data directories that there were are not here, and {} partitions are in none of the others \
+         ({}): they are offline until the disk is mounted again; to give them up, delete their topics",
+        absent.len(),
+        missing.len(),
+        missing.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", "),
+    );
+    absent
+}
+
+/// How many partitions an error names.
+const NAMED_MAX: usize = 10;
+
+/// The image's partitions of this broker that are in no directory.
+fn missing(image: &Image, node: NodeId, found: &BTreeMap<LogId, usize>) -> Vec<String> {
+    let logs = image.topics().flat_map(|topic| {
+        let here = topic.partitions.iter().enumerate().filter(|(_, p)| p.replicas.contains(&node));
+        here.map(|(index, _)| LogId {
+            topic: topic.name.clone(),
+            partition: index as i32,
+            topic_id: topic.id,
+        })
+    });
+    logs.filter(|log| !found.contains_key(log)).map(|log| log.to_string()).collect()
+}
+
+/// The directories' ids as the image keeps them.
+pub(super) fn ids(dirs: &[LogDir]) -> Vec<Uuid> {
+    dirs.iter().map(|dir| directory_uuid(&dir.meta().directory_id)).collect()
+}
+
+/// A directory's id as the image keeps it: the 16 bytes behind the text. A text that was edited by hand gets an id of its
+/// own, derived from all of it.
+fn directory_uuid(text: &str) -> Uuid {
+    let mut bytes = [0_u8; 16];
+    for (at, byte) in text.bytes().enumerate() {
+        bytes[at % 16] = bytes[at % 16].rotate_left(3) ^ byte;
+    }
+    Uuid::from_bytes(bytes)
+}
