@@ -50,6 +50,12 @@ pub enum BatchError {
     /// A producer id without an epoch or a sequence, a transaction without a producer id, or an id below -1.
     #[error("the batch has an invalid producer id, epoch or sequence")]
     BadProducer,
+    /// A record that is not laid out as one, or not numbered as the next.
+    #[error("record {0} of the batch is malformed")]
+    BadRecord(i32),
+    /// The records are packed by another codec than the header says, or by none.
+    #[error("the records are not of the compression that the batch's attributes name")]
+    NotOfCodec,
     /// A timestamp type that only the broker sets.
     #[error("a producer may not set the timestamp type to LogAppendTime")]
     LogAppendTime,
@@ -73,6 +79,8 @@ impl BatchError {
             | BatchError::BadBaseOffset(_)
             | BatchError::NotOneBatch(_)
             | BatchError::Control
+            | BatchError::BadRecord(_)
+            | BatchError::NotOfCodec
             | BatchError::BadProducer => ErrorCode::InvalidRecord,
             BatchError::LogAppendTime => ErrorCode::InvalidTimestamp,
             BatchError::BadCompression(_) | BatchError::ZstdTooEarly => ErrorCode::UnsupportedCompressionType,

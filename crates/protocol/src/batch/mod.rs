@@ -5,6 +5,7 @@ mod error;
 mod header;
 mod records;
 mod validate;
+mod walk;
 
 use bytes::Bytes;
 

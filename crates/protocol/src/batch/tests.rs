@@ -100,6 +100,25 @@ fn without_repeated_headers(mut record: Record) -> Record {
 
 proptest! {
     #[test]
+    fn what_is_taken_from_a_producer_can_be_read(
+        records in prop::collection::vec(any_record(), 1..6), at in any::<prop::sample::Index>(), bit in 0..8u8,
+    ) {
+        let plain: Vec<Record> = records.into_iter().map(|record| Record { headers: vec![], ..record }).collect();
+        let bytes = build_batch(&plain, BatchOptions::default()).unwrap();
+        let mut bytes = BytesMut::from(&bytes[..]);
+        let at = HEADER_LEN + at.index(bytes.len() - HEADER_LEN);
+        bytes[at] ^= 1 << bit;
+        let header = BatchIter::new(&bytes).next().unwrap().unwrap().0;
+        let batch = altered(&Batch { header, bytes: bytes.freeze() }, |_| {});
+        if validate_produce(&batch).is_ok() {
+            let read = decode_records(&batch.bytes);
+            prop_assert!(matches!(read, Ok(_) | Err(RecordError::OutOfRange(_))), "{:?}", read);
+        }
+    }
+}
+
+proptest! {
+    #[test]
     fn what_is_built_is_what_is_read(
         records in prop::collection::vec(any_record(), 1..20),
         options in any_options(),
@@ -287,6 +306,35 @@ fn a_header_that_cannot_be_is_refused() {
     let mut short = vec![0; 34];
     short[16] = 1;
     assert_eq!(BatchHeader::parse(&short), Err(BatchError::BadMagic(1)));
+}
+
+#[test]
+fn records_of_every_codec_pass_and_those_of_another_do_not() {
+    use Compression::{Gzip, Lz4, None, Snappy, Zstd};
+    for compression in [None, Gzip, Snappy, Lz4, Zstd] {
+        let batch = one_batch(BatchOptions { compression, ..BatchOptions::default() });
+        validate_produce(&batch).unwrap();
+        for other in [Gzip, Lz4, Zstd].into_iter().filter(|other| *other != compression) {
+            let posing =
+                altered(&batch, |header| header.attributes = BatchHeader::attributes_of(other, false, false));
+            assert_eq!(
+                validate_produce(&posing),
+                Err(BatchError::NotOfCodec),
+                "{compression:?} as {other:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn records_that_are_not_those_of_the_header_are_refused() {
+    let batch = one_batch(BatchOptions::default());
+    let counted = |count: i32| {
+        altered(&batch, |header| (header.record_count, header.last_offset_delta) = (count, count - 1))
+    };
+    assert_eq!(validate_produce(&counted(5)), Err(BatchError::BadRecord(3)));
+    assert_eq!(validate_produce(&counted(2)), Err(BatchError::BadCount(2)));
+    assert_eq!(validate_produce(&counted(3)), Ok(()));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::header::TimestampType;
-use super::{Batch, BatchError};
+use super::{walk, Batch, BatchError, HEADER_LEN};
 use crate::compression::Compression;
 use crate::types::ProducerId;
 
@@ -50,5 +50,5 @@ pub fn validate_produce(batch: &Batch) -> Result<(), BatchError> {
     if !valid_producer {
         return Err(BatchError::BadProducer);
     }
-    Ok(())
+    walk::check(header, &batch.bytes.slice(HEADER_LEN..))
 }
