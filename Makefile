@@ -21,7 +21,7 @@ run: build ## build and start a broker on 127.0.0.1:9092 with data in ./norn-dat
 	exec $(NORN) serve
 
 build: ## build target/release/norn
-	$(CARGO) build --release --locked -p norn
+	NORN_COMMIT=$$(git rev-parse --short=12 HEAD 2>/dev/null) $(CARGO) build --release --locked -p norn
 
 build-sim: ## build target/sim/release/norn-sim
 	$(SIM) build --release --locked -p norn-sim

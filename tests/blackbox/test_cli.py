@@ -50,6 +50,11 @@ def test_topics_are_created_listed_described_and_deleted(broker):
     assert "orders" in refused("topic", "describe", "orders", *at)
     assert "orders" in refused("topic", "delete", "orders", *at)
     done("topic", "delete", "orders", "--if-exists", *at)
+    done("topic", "create", "kept", *at)
+    both = norn("topic", "describe", "kept", "gone", *at)
+    assert both.returncode == 1 and "kept" in both.stdout and "gone" in both.stderr
+    both = norn("topic", "delete", "gone", "kept", *at)
+    assert both.returncode == 1 and "deleted topic kept" in both.stdout and "gone" in both.stderr
 
 
 def test_a_group_is_listed_and_described_with_its_lag(broker):

@@ -185,7 +185,9 @@ pub fn main() -> ExitCode {
 
 /// The version, and the commit if the build was told it (`NORN_COMMIT`).
 fn version() -> String {
-    let commit = option_env!("NORN_COMMIT").map(|commit| format!(" (commit {commit})"));
+    let commit = option_env!("NORN_COMMIT")
+        .filter(|commit| !commit.is_empty())
+        .map(|commit| format!(" (commit {commit})"));
     format!("norn {}{}\n", env!("CARGO_PKG_VERSION"), commit.unwrap_or_default())
 }
 
@@ -234,7 +236,12 @@ impl Bootstrap {
 fn ask(command: impl Future<Output = Result<String, ClientError>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let answer = match runtime {
-        Ok(runtime) => runtime.block_on(command).map_err(|error| error.to_string()),
+        Ok(runtime) => runtime.block_on(command).map_err(|error| {
+            if let ClientError::Partly { done, .. } = &error {
+                print(done);
+            }
+            error.to_string()
+        }),
         Err(error) => Err(format!("could not start the runtime: {error}")),
     };
     match answer {

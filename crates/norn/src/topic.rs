@@ -89,7 +89,7 @@ pub async fn delete(client: &mut Client, names: &[String], if_exists: bool) -> R
         request.with_topic_names(names.iter().map(|name| TopicName(text(name))).collect())
     };
     let response = client.call(&request).await?;
-    let mut out = String::new();
+    let (mut out, mut refused) = (String::new(), vec![]);
     for result in response.responses {
         let name = result.name.map(|name| name.0.to_string()).unwrap_or_default();
         if if_exists && result.error_code == ErrorCode::UnknownTopicOrPartition.code() {
@@ -97,10 +97,12 @@ pub async fn delete(client: &mut Client, names: &[String], if_exists: bool) -> R
             continue;
         }
         let what = || format!("topic {name} was not deleted");
-        ClientError::check(what, result.error_code, result.error_message.as_deref())?;
-        out.push_str(&format!("deleted topic {name}\n"));
+        match ClientError::check(what, result.error_code, result.error_message.as_deref()) {
+            Ok(()) => out.push_str(&format!("deleted topic {name}\n")),
+            Err(error) => refused.push(error),
+        }
     }
-    Ok(out)
+    ClientError::partly(out, refused)
 }
 
 /// Describes the named topics, or all that are not internal.
@@ -111,17 +113,20 @@ pub async fn describe(client: &mut Client, names: &[String]) -> Result<String, C
     let mut topics = client.metadata(&request).await?.topics;
     topics.retain(|topic| !names.is_empty() || !topic.is_internal);
     topics.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut out = String::new();
-    for (index, topic) in topics.iter().enumerate() {
+    let (mut out, mut refused) = (String::new(), vec![]);
+    for topic in &topics {
         let name = topic.name.as_ref().map(|name| name.0.to_string()).unwrap_or_default();
-        ClientError::check(|| format!("topic {name}"), topic.error_code, None)?;
+        if let Err(error) = ClientError::check(|| format!("topic {name}"), topic.error_code, None) {
+            refused.push(error);
+            continue;
+        }
         let configs = own_configs(client, &name).await?;
-        if index > 0 {
+        if !out.is_empty() {
             out.push('\n');
         }
         show(&mut out, &name, topic, &configs);
     }
-    Ok(out)
+    ClientError::partly(out, refused)
 }
 
 /// What is set on the topic itself, not inherited.

@@ -37,9 +37,21 @@ pub enum ClientError {
     Refused { what: String, code: ErrorCode, message: Option<String> },
     #[error("the cluster's metadata names no broker {0}")]
     NoBroker(i32),
+    /// Of several things that were asked for, some were refused; `done` tells of the others.
+    #[error("{}", refused.join("\nerror: "))]
+    Partly { done: String, refused: Vec<String> },
 }
 
 impl ClientError {
+    /// What was done, or, if something was refused, both.
+    pub fn partly(done: String, refused: Vec<ClientError>) -> Result<String, ClientError> {
+        let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        match refused.is_empty() {
+            true => Ok(done),
+            false => Err(ClientError::Partly { done, refused }),
+        }
+    }
+
     /// `Ok` if `code` is success, else the refusal of `what`, with the broker's own words if it sent any.
     pub fn check(what: impl FnOnce() -> String, code: i16, message: Option<&str>) -> Result<(), ClientError> {
         match ErrorCode::try_from_code(code) {

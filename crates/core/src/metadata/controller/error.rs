@@ -13,6 +13,9 @@ use super::topics::PARTITIONS_MAX;
 pub enum AdminError {
     #[error("Topic name is invalid: {0}")]
     Name(#[from] TopicNameError),
+    /// Its log would stand beside the quorum's own.
+    #[error("Creation of internal topic {0} is prohibited.")]
+    Prohibited(&'static str),
     /// What applying the command would say too.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -89,7 +92,8 @@ impl AdminError {
             | AdminError::NullEdit { .. }
             | AdminError::DuplicateConfig { .. }
             | AdminError::ReadOnlyConfig { .. }
-            | AdminError::ClusterWideConfig { .. } => ErrorCode::InvalidRequest,
+            | AdminError::ClusterWideConfig { .. }
+            | AdminError::Prohibited(_) => ErrorCode::InvalidRequest,
         }
     }
 }

@@ -52,6 +52,9 @@ pub struct CreatePartitions<'a> {
     pub assignments: Option<&'a [Vec<NodeId>]>,
 }
 
+/// The name under which Kafka's tools know the cluster's metadata.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
 /// The command that creates a topic under the `id` that the caller drew.
 pub fn create_topic(
     image: &Image,
@@ -62,6 +65,9 @@ pub fn create_topic(
 ) -> Result<Command, AdminError> {
     let name = asked.name.to_owned();
     topic::validate(asked.name)?;
+    if asked.name == METADATA_TOPIC {
+        return Err(AdminError::Prohibited(METADATA_TOPIC));
+    }
     if image.topic_by_name(asked.name).is_some() {
         return Err(Refused::TopicExists { name }.into());
     }
