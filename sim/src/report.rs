@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::AckTimes;
+
 /// Marks the line of a child's output that holds its report.
 pub const REPORT_MARK: &str = "report=";
 
@@ -118,6 +120,9 @@ pub struct Report {
     pub probes: BTreeMap<String, u64>,
     #[serde(default)]
     pub acked_records: u64,
+    /// How long acknowledgements took, by topic.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub acks: BTreeMap<String, AckTimes>,
     #[serde(default)]
     pub fetched_records: u64,
     #[serde(default)]
@@ -148,6 +153,7 @@ impl Report {
             faults: BTreeMap::new(),
             probes: BTreeMap::new(),
             acked_records: 0,
+            acks: BTreeMap::new(),
             fetched_records: 0,
             commits: 0,
             waits: vec![],

@@ -26,7 +26,7 @@ mod well_formed;
 pub use context::{CheckContext, Flip};
 pub use event::{Content, Event, Reader, Span, TopicFacts, Tp, Trim};
 pub use history::{History, OpGuard};
-pub use stats::Stats;
+pub use stats::{AckTimes, Stats};
 
 use log::Log;
 

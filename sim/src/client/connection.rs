@@ -38,6 +38,9 @@ pub struct Identity {
     pub request_timeout: Duration,
 }
 
+/// How long one that reads slowly waits before each byte.
+const DRIBBLE_PAUSE: Duration = Duration::from_secs(1);
+
 /// A connection whose versions are known. Dropping it closes it.
 pub struct Connection {
     who: Identity,
@@ -60,6 +63,7 @@ struct Reply {
 
 #[derive(Default)]
 struct Waiting {
+    dribbles: bool,
     replies: VecDeque<Reply>,
     next_correlation: i32,
     closed: bool,
@@ -163,6 +167,11 @@ impl Connection {
         waiting.next_correlation
     }
 
+    /// From now on reads one byte in a second.
+    pub fn dribble(&self) {
+        self.waiting().dribbles = true;
+    }
+
     /// Ends it; what is in flight has no answer.
     pub fn close(&self) {
         self.io.lock().expect("no holder panics").take();
@@ -256,10 +265,24 @@ async fn write(mut writer: WriteHalf, mut queue: mpsc::Receiver<Outgoing>, waiti
     }
 }
 
+/// One byte, and a pause.
+async fn read_byte(reader: &mut ReadHalf, buf: &mut BytesMut) -> std::io::Result<usize> {
+    clock::sleep(DRIBBLE_PAUSE).await;
+    let mut byte = BytesMut::with_capacity(1);
+    let read = reader.read_buf(&mut byte).await?;
+    buf.extend_from_slice(&byte);
+    Ok(read)
+}
+
 async fn read(mut reader: ReadHalf, waiting: &Mutex<Waiting>, who: &Identity) {
     let mut frames = FrameReader::new(RESPONSE_BYTES_MAX);
     loop {
-        match reader.read_buf(frames.buf()).await {
+        let dribbles = waiting.lock().expect("no holder panics").dribbles;
+        let read = match dribbles {
+            false => reader.read_buf(frames.buf()).await,
+            true => read_byte(&mut reader, frames.buf()).await,
+        };
+        match read {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }

@@ -113,6 +113,7 @@ impl Director {
             Fault::DiskSlow { broker, factor, for_ms } => {
                 self.disk_slow(&fault, *broker, *factor, *for_ms).await;
             }
+            Fault::LogStall { broker, log, for_ms } => self.log_stall(&fault, *broker, log, *for_ms),
             Fault::DiskStall { broker, dir, for_ms } => self.disk_stall(&fault, *broker, *dir, *for_ms).await,
             Fault::DiskError { broker, op, count, for_ms } => {
                 self.disk_error(&fault, *broker, *op, *count, *for_ms).await;

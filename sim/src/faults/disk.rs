@@ -27,6 +27,23 @@ impl Director {
         DiskCtl::current().stall(host.key, prefix, until);
     }
 
+    pub(super) fn log_stall(&self, fault: &Fault, broker: usize, log: &str, for_ms: u64) {
+        let host = &self.brokers[broker];
+        let until = (clock::now() + Duration::from_millis(for_ms)).min(self.end);
+        let files = DiskCtl::current().files(host.key);
+        let mut found = false;
+        for dir in host.data_dirs() {
+            let prefix = format!("{dir}/{log}/");
+            if files.iter().any(|file| file.path.starts_with(&prefix)) {
+                DiskCtl::current().stall(host.key, &prefix, until);
+                found = true;
+            }
+        }
+        if found {
+            self.note(fault);
+        }
+    }
+
     pub(super) async fn disk_error(
         &self,
         fault: &Fault,

@@ -31,6 +31,8 @@ pub enum Fault {
     DiskSlow { broker: usize, factor: u32, for_ms: u64 },
     /// No disk operation below a data directory ends for a while; all directories without one.
     DiskStall { broker: usize, dir: Option<usize>, for_ms: u64 },
+    /// No operation on one log's files ends for a while, in whichever data directory it is.
+    LogStall { broker: usize, log: String, for_ms: u64 },
     /// Disk operations fail with EIO; later the operator restarts the broker on a good disk.
     DiskError { broker: usize, op: DiskVerb, count: u64, for_ms: u64 },
     /// The disk is full but for so many bytes; later the operator makes room and restarts the broker.
@@ -74,7 +76,7 @@ pub enum Direction {
 
 impl Fault {
     /// All kinds, by the names that reports use.
-    pub const KINDS: [&'static str; 17] = [
+    pub const KINDS: [&'static str; 18] = [
         "kill",
         "restart",
         "pause",
@@ -82,6 +84,7 @@ impl Fault {
         "power-loss",
         "disk-slow",
         "disk-stall",
+        "log-stall",
         "disk-error",
         "disk-full",
         "bit-flip",
@@ -104,6 +107,7 @@ impl Fault {
             Self::PowerLoss { .. } => "power-loss",
             Self::DiskSlow { .. } => "disk-slow",
             Self::DiskStall { .. } => "disk-stall",
+            Self::LogStall { .. } => "log-stall",
             Self::DiskError { .. } => "disk-error",
             Self::DiskFull { .. } => "disk-full",
             Self::BitFlip { .. } => "bit-flip",

@@ -47,7 +47,8 @@ impl Director {
         host.hold();
         host.tell_to_stop();
         // A process that hangs on a bad disk, or does not run at all, may take its time; it is killed with the faults' end.
-        let disturbed = self.harm().any(&["disk-stall", "disk-slow", "disk-error", "disk-full", "pause"]);
+        let disturbed =
+            self.harm().any(&["disk-stall", "log-stall", "disk-slow", "disk-error", "disk-full", "pause"]);
         if clock::timeout_at(clock::now() + STOP_MAX, host.ended()).await.is_err() && !disturbed {
             let waits = wait_report::snapshot().into_iter().filter(|wait| wait.node == host.key);
             let waits: Vec<String> = waits.map(|wait| crate::run::wait_line(&wait)).collect();

@@ -128,6 +128,7 @@ fn judged(seed: u64, outcome: Result<Outcome, ConfigRefused>) -> Report {
     report.findings = outcome.findings;
     report.faults = outcome.harm.counts();
     report.acked_records = outcome.stats.acked_records;
+    report.acks = outcome.stats.acks;
     report.fetched_records = outcome.stats.fetched_records;
     report.commits = outcome.stats.commits;
     report.waits = outcome.waits;
@@ -161,5 +162,7 @@ fn aslr() -> bool {
     persona & libc::ADDR_NO_RANDOMIZE == 0
 }
 
+#[cfg(test)]
+mod isolation;
 #[cfg(test)]
 mod tests;

@@ -54,6 +54,7 @@ fn faults_of_disks_and_links_strike_and_are_taken_back() {
         vec![
             Fault::DiskSlow { broker: 0, factor: 5, for_ms: 1_000 },
             Fault::DiskStall { broker: 0, dir: Some(0), for_ms: 1_000 },
+            Fault::LogStall { broker: 0, log: "t0-0".to_owned(), for_ms: 1_000 },
             Fault::DiskError { broker: 0, op: DiskVerb::Sync, count: 1, for_ms: 1_000 },
             Fault::DiskFull { broker: 0, room_bytes: 0, for_ms: 1_000 },
             Fault::LinkSlow { broker: 0, client: None, factor: 5, for_ms: 1_000 },

@@ -44,9 +44,8 @@ pub fn draw(dice: &Stream, world: &World, clients: usize) -> Vec<Timed> {
 fn pause_ms(kind: &str, dice: &Stream) -> u64 {
     let mean = match kind {
         "disk-error" | "disk-full" | "clock-drift" | "disk-slow" => 45_000,
-        "kill" | "graceful-stop" | "power-loss" | "pause" | "disk-stall" | "link-cut" | "client-crash" => {
-            25_000
-        }
+        "kill" | "graceful-stop" | "power-loss" | "pause" | "disk-stall" | "log-stall" | "link-cut"
+        | "client-crash" => 25_000,
         _ => 15_000,
     };
     dice.range(mean / 10..mean * 2)
@@ -78,6 +77,10 @@ fn fault(kind: &str, dice: &Stream, world: &World, clients: usize) -> Fault {
             let dirs = world.brokers[broker].config["log.dirs"].split(',').count() as u64;
             let dir = dice.chance(0.7).then(|| dice.below(dirs) as usize);
             Fault::DiskStall { broker, dir, for_ms: for_ms.min(8_000) }
+        }
+        "log-stall" => {
+            let log = ["t0-0", "__consumer_offsets-0"][dice.below(2) as usize].to_owned();
+            Fault::LogStall { broker, log, for_ms: for_ms.min(8_000) }
         }
         "disk-error" => {
             let op = [DiskVerb::Sync, DiskVerb::Sync, DiskVerb::Write, DiskVerb::Read, DiskVerb::Meta];

@@ -6,6 +6,7 @@ mod admin;
 mod commits;
 mod committer;
 mod consumer;
+mod dribbler;
 mod errors;
 mod idempotent;
 mod member;
@@ -32,6 +33,8 @@ use crate::client::{Cluster, Style, VersionChoice};
 use crate::world::Phase;
 
 use actor::Actor;
+#[cfg(test)]
+pub use plan::TopicPlan;
 pub use plan::{ClientPlan, Plan, Role};
 
 /// All that is under way when the faults stop must end within this.
@@ -202,6 +205,7 @@ async fn work(actor: &mut Actor) {
         Role::Member { .. } => member::run(actor).await,
         Role::Committer { .. } => committer::run(actor).await,
         Role::Admin { .. } => admin::run(actor).await,
+        Role::Dribbler { .. } => dribbler::run(actor).await,
     }
 }
 

@@ -78,6 +78,8 @@ pub enum Role {
     Committer { partitions: i32, window: usize },
     /// Creates, deletes, changes and describes.
     Admin { topics: Vec<usize> },
+    /// Asks for all of a topic and reads it a byte in a second.
+    Dribbler { topic: usize },
 }
 
 impl TopicPlan {
@@ -201,6 +203,9 @@ fn roles(dice: &Stream, topics: &[TopicPlan]) -> Vec<Role> {
             partitions: dice.range(1..4) as i32,
             window: dice.range(1..12) as usize,
         });
+    }
+    if dice.chance(0.2) {
+        roles.push(Role::Dribbler { topic: dice.below(topics.len() as u64) as usize });
     }
     if dice.chance(0.6) || topics.iter().any(|topic| topic.trim == TrimPlan::Records) {
         roles.push(Role::Admin { topics: (0..topics.len()).collect() });
