@@ -104,16 +104,27 @@ pub(super) async fn logs_on_disk(dirs: &[LogDir]) -> Result<BTreeMap<LogId, usiz
     Ok(found)
 }
 
-/// Directories that this broker had when it last registered, and that are not among those that are open: their ids.
-///
-/// As long as a partition is missing they may have held it, and stay registered. A disk that was not mounted would
-/// otherwise pass for an empty one: its partitions would begin anew, at offset 0 (Kafka: KIP-858).
-pub(super) fn absent(
+/// The directories to register: those that are open, and earlier ones that may hold what is missing; these are `lost`, too.
+pub(super) fn with_absent(
     image: &Image,
     node: NodeId,
     dirs: &[LogDir],
     found: &BTreeMap<LogId, usize>,
+    lost: &mut Vec<(String, String)>,
 ) -> Vec<Uuid> {
+    let absent = absent(image, node, dirs, found);
+    if absent.len() > lost.len() {
+        let reason = "the disk is not mounted, or another is in its place";
+        lost.push((format!("of earlier, one of {}", absent.len()), reason.to_owned()));
+    }
+    ids(dirs).into_iter().chain(absent).collect()
+}
+
+/// Directories that this broker had when it last registered, and that are not among those that are open: their ids.
+///
+/// As long as a partition is missing they may have held it, and stay registered. A disk that was not mounted would
+/// otherwise pass for an empty one: its partitions would begin anew, at offset 0 (Kafka: KIP-858).
+fn absent(image: &Image, node: NodeId, dirs: &[LogDir], found: &BTreeMap<LogId, usize>) -> Vec<Uuid> {
     let present = ids(dirs);
     let before = image.broker(node).map(|broker| broker.directories.clone()).unwrap_or_default();
     // With none left the replicas themselves are known to be gone.
@@ -152,7 +163,7 @@ fn missing(image: &Image, node: NodeId, found: &BTreeMap<LogId, usize>) -> Vec<S
 }
 
 /// The directories' ids as the image keeps them.
-pub(super) fn ids(dirs: &[LogDir]) -> Vec<Uuid> {
+fn ids(dirs: &[LogDir]) -> Vec<Uuid> {
     dirs.iter().map(|dir| directory_uuid(&dir.meta().directory_id)).collect()
 }
 

@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 use crate::{
     api::{Context, RequestMemory, HANDLED},
     config::{Config, Listener},
-    controller::{propose, ChangeError, Controller, MetadataMachine, Registration},
+    controller::{propose, Controller, MetadataMachine, Registration},
     coordinator::{CoordinatorManager, Coordinators},
     dirs,
     layers::BrokerLayers,
@@ -131,16 +131,10 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
     let found = dirs::logs_on_disk(&dirs).await?;
     form_cluster(&quorum, &image, metadata_dir, found.len(), deadline).await?;
     let advertised = bound[0].advertised().clone();
-    let absent = dirs::absent(&image.borrow().clone(), node, &dirs, &found);
-    if absent.len() > lost.len() {
-        let reason = "the disk is not mounted, or another is in its place";
-        lost.push((format!("of earlier, one of {}", absent.len()), reason.to_owned()));
-    }
-    let directories = dirs::ids(&dirs).into_iter().chain(absent.iter().copied()).collect();
+    let directories = dirs::with_absent(&image.borrow().clone(), node, &dirs, &found, &mut lost);
     let registration = Registration { node, directories, endpoint: advertised, rack: config.rack.clone() };
-    let controller = Controller::register(quorum.clone(), image.clone(), registration, deadline)
-        .await
-        .map_err(|error: ChangeError| BrokerError::Register(error.to_string()))?;
+    let registered = Controller::register(quorum.clone(), image.clone(), registration, deadline).await;
+    let controller = registered.map_err(|error| BrokerError::Register(error.to_string()))?;
     let image = controller.image();
     let cluster_id = image.cluster_id().unwrap_or_default().to_owned();
 
@@ -171,10 +165,6 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         CoordinatorManager::new(partitions.clone(), controller.clone(), group_config(&config));
     let coordinators = task::spawn("coordinator manager", coordinator_manager.run(coordinator_shutdown));
 
-    let request_memory = config
-        .network
-        .queued_max_request_bytes
-        .map_or(REQUEST_MEMORY, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX).max(1));
     let ctx = Arc::new(Context {
         node,
         cluster_id,
@@ -183,7 +173,7 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         controller,
         partitions,
         metrics: metrics.clone(),
-        request_memory: RequestMemory::new(request_memory),
+        request_memory: RequestMemory::new(request_memory(&config)),
         fetch_session_slots: Arc::new(Semaphore::new(
             config.network.fetch_session_slots.min(Semaphore::MAX_PERMITS),
         )),
@@ -222,6 +212,11 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         stop_partitions,
     };
     Ok(Broker { listeners, metrics, parts, shutdown })
+}
+
+fn request_memory(config: &Config) -> u32 {
+    let asked = config.network.queued_max_request_bytes;
+    asked.map_or(REQUEST_MEMORY, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX).max(1))
 }
 
 /// Takes the ports of the listeners.

@@ -8,7 +8,7 @@ use norn_core::metadata::{
 };
 use norn_env::{
     clock::{self, Instant},
-    rand, task,
+    rand, select, task,
 };
 use norn_protocol::{types::TopicId, ErrorCode};
 use tracing::info;
@@ -181,8 +181,7 @@ pub(super) async fn wait_until_led(
     let (mut partitions, mut stopping) = (ctx.partitions.clone(), ctx.stopping.clone());
     let mut images = ctx.controller.images();
     let opened = async {
-        tokio::select! {
-            biased;
+        select! {
             _ = stopping.signaled() => {}
             // An error of these says that there will be no other table, or image.
             _ = partitions.wait_for(|table| table.is_settled(topic.id, index)) => {}

@@ -68,8 +68,20 @@ impl Meta {
     }
 }
 
+/// Reads the file, or writes it in a new directory; whether it is new.
+pub(super) async fn load_or_create(
+    files: &Files,
+    node_id: i32,
+    cluster_id: Option<&str>,
+) -> Result<(Meta, bool), DirError> {
+    match load(files, node_id, cluster_id).await? {
+        Some(meta) => Ok((meta, false)),
+        None => Ok((create(files, node_id, cluster_id).await?, true)),
+    }
+}
+
 /// Writes the file of a new directory. `cluster_id` of `None` makes one.
-pub(super) async fn create(files: &Files, node_id: i32, cluster_id: Option<&str>) -> Result<Meta, DirError> {
+async fn create(files: &Files, node_id: i32, cluster_id: Option<&str>) -> Result<Meta, DirError> {
     let meta = Meta {
         cluster_id: cluster_id.map_or_else(random_id, str::to_owned),
         node_id,

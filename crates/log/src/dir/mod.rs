@@ -98,15 +98,9 @@ impl LogDir {
             std::io::ErrorKind::WouldBlock => DirError::InUse { dir: files.dir() },
             _ => files.error("locking", LOCK)(error),
         })?;
-        let (node_id, cluster_id) = (config.node_id, config.cluster_id.as_deref());
         let mut report = DirReport::default();
-        let meta = match meta::load(&files, node_id, cluster_id).await? {
-            Some(meta) => meta,
-            None => {
-                report.new = true;
-                meta::create(&files, node_id, cluster_id).await?
-            }
-        };
+        let (meta, new) = meta::load_or_create(&files, config.node_id, config.cluster_id.as_deref()).await?;
+        report.new = new;
         let mut settled = BTreeSet::new();
         let mut newest = None;
         let (next_sequence, points) = match marker::read(&files).await? {

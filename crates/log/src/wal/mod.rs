@@ -98,15 +98,8 @@ impl Wal {
                 norn_env::sometimes!("wal-torn-tail-cut");
                 report.torn_tail = Some((path.clone(), recovered.end, torn));
             }
-            if last && length > recovered.end {
-                file.truncate(recovered.end).await.map_err(WalError::disk("truncating", &path))?;
-            }
             if last && length > 0 {
-                // After a failed sync the operating system may hold pages that are not on disk and count as clean: a
-                // sync alone would pass over them, and frames that follow would stand behind a hole.
-                let kept = bytes.slice(..recovered.end as usize);
-                file.write_at(0, vec![kept]).await.map_err(WalError::disk("writing", &path))?;
-                file.sync_data().await.map_err(WalError::disk("syncing", &path))?;
+                settle(&file, &path, length, bytes.slice(..recovered.end as usize)).await?;
             }
             report.records += recovered.records.len() as u64;
             let max_index = recovered.records.iter().map(|record| record.index).max().unwrap_or(0);
@@ -184,6 +177,18 @@ impl Wal {
     pub fn bytes(&self) -> u64 {
         self.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + self.active.bytes
     }
+}
+
+/// Makes the last segment's file what was kept of it, durably.
+///
+/// After a failed sync the operating system may hold pages that are not on disk and count as clean: a sync alone would pass
+/// over them, and frames that follow would stand behind a hole.
+async fn settle(file: &File, path: &str, length: u64, kept: Bytes) -> Result<(), WalError> {
+    if length > kept.len() as u64 {
+        file.truncate(kept.len() as u64).await.map_err(WalError::disk("truncating", path))?;
+    }
+    file.write_at(0, vec![kept]).await.map_err(WalError::disk("writing", path))?;
+    file.sync_data().await.map_err(WalError::disk("syncing", path))
 }
 
 fn path(dir: &str, first_sequence: u64) -> String {
