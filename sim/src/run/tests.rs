@@ -63,7 +63,7 @@ fn faults_of_disks_and_links_strike_and_are_taken_back() {
             Fault::LinkReset { broker: 0, client: None },
         ],
     ));
-    assert_eq!(report.faults.len(), 8);
+    assert_eq!(report.faults.len(), 9);
 }
 
 #[test]
