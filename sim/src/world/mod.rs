@@ -156,7 +156,13 @@ fn context(brokers: &[BrokerHost], harm: &Harm, began: Duration) -> CheckContext
         flips: harm
             .corrupted
             .iter()
-            .map(|flip| Flip { path: flip.path.clone(), at: since(flip.at) })
+            .map(|flip| Flip {
+                topic: flip.topic.clone(),
+                topic_id: flip.topic_id.clone(),
+                partition: flip.partition,
+                offsets: flip.first_offset..=flip.last_offset,
+                at: since(flip.at),
+            })
             .collect(),
         restarts: brokers.iter().flat_map(BrokerHost::ends).map(since).collect(),
         single_broker: brokers.len() == 1,
