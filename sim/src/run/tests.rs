@@ -3,6 +3,7 @@
 use super::*;
 use crate::faults::{Direction, DiskVerb, Fault};
 use crate::tape::Timed;
+use crate::workload::Role;
 
 /// The world of a seed without clients and faults.
 fn empty(seed: u64) -> Tape {
@@ -11,8 +12,15 @@ fn empty(seed: u64) -> Tape {
     tape
 }
 
-fn with_faults(seed: u64, faults: Vec<Fault>) -> Tape {
-    let mut tape = empty(seed);
+/// The world of a seed with two producers and without faults.
+fn busy(seed: u64) -> Tape {
+    let mut tape = Tape::draw(seed).without_faults();
+    tape.clients.clients.retain(|client| matches!(client.role, Role::Idempotent { .. } | Role::Plain { .. }));
+    tape.clients.clients.truncate(2);
+    tape
+}
+
+fn with_faults(mut tape: Tape, faults: Vec<Fault>) -> Tape {
     tape.faults = faults.into_iter().zip(1..).map(|(fault, i)| Timed { at_ms: i * 4_000, fault }).collect();
     tape
 }
@@ -33,7 +41,7 @@ fn an_empty_world_passes_and_goes_through_all_phases() {
 #[test]
 fn faults_of_processes_and_clocks_strike_and_are_taken_back() {
     let report = passes(with_faults(
-        2,
+        empty(2),
         vec![
             Fault::Kill { broker: 0, down_ms: 500 },
             Fault::Restart { broker: 0 },
@@ -50,7 +58,7 @@ fn faults_of_processes_and_clocks_strike_and_are_taken_back() {
 #[test]
 fn faults_of_disks_and_links_strike_and_are_taken_back() {
     let report = passes(with_faults(
-        3,
+        busy(3),
         vec![
             Fault::DiskSlow { broker: 0, factor: 5, for_ms: 1_000 },
             Fault::DiskStall { broker: 0, dir: Some(0), for_ms: 1_000 },
@@ -71,7 +79,47 @@ fn a_fault_that_finds_nothing_to_strike_is_not_counted() {
         Fault::BitFlip { broker: 0, file: 1, batch: 2, bit: 3 },
         Fault::ClientCrash { client: 9, down_ms: 100 },
     ];
-    assert!(passes(with_faults(4, nothing)).faults.is_empty());
+    assert!(passes(with_faults(empty(4), nothing)).faults.is_empty());
+}
+
+#[test]
+fn a_fault_about_a_client_that_is_not_there_leaves_the_others_alone() {
+    let (broker, client, for_ms) = (0, Some(99), 1_000);
+    let nothing = vec![
+        Fault::LinkSlow { broker, client, factor: 5, for_ms },
+        Fault::LinkLoss { broker, client, percent: 30, for_ms },
+        Fault::LinkCut { broker, client, cut: Direction::Both, for_ms },
+        Fault::LinkReset { broker, client },
+    ];
+    assert!(passes(with_faults(busy(3), nothing)).faults.is_empty());
+}
+
+#[test]
+fn a_fault_that_is_taken_back_at_once_is_not_counted() {
+    let nothing = vec![
+        Fault::DiskError { broker: 0, op: DiskVerb::Sync, count: 1, for_ms: 0 },
+        Fault::DiskFull { broker: 0, room_bytes: 0, for_ms: 0 },
+        Fault::Pause { broker: 0, for_ms: 0 },
+    ];
+    assert!(passes(with_faults(busy(3), nothing)).faults.is_empty());
+}
+
+#[test]
+fn a_disk_error_that_no_operation_meets_is_not_counted() {
+    let unmet = Fault::DiskError { broker: 0, op: DiskVerb::Read, count: 1_000_000, for_ms: 1 };
+    assert!(passes(with_faults(empty(4), vec![unmet])).faults.is_empty());
+}
+
+#[test]
+fn a_process_that_stops_can_be_killed_and_its_host_lose_power() {
+    for disturbance in [Fault::Kill { broker: 0, down_ms: 500 }, Fault::PowerLoss { broker: 0, down_ms: 500 }]
+    {
+        let mut tape = with_faults(empty(5), vec![Fault::GracefulStop { broker: 0, down_ms: 500 }]);
+        tape.world.brokers[0].disk.sync_us = 100_000..200_000;
+        let at_ms = tape.faults[0].at_ms + 20;
+        tape.faults.push(Timed { at_ms, fault: disturbance });
+        assert_eq!(passes(tape).faults.len(), 2);
+    }
 }
 
 #[test]
