@@ -163,12 +163,12 @@ impl Hunter {
     }
 
     /// The command that shows what `check` found again.
-    pub fn replay(exe: &Path, mutant: &str, check: &str, seed: u64) -> String {
-        let how = match check == Verdict::Nondeterminism.name() {
-            true => format!("sweep --seeds {seed}..{} --twice-one-in 1", seed + 1),
-            false => format!("replay --seed {seed}"),
+    pub fn again(&self, exe: &Path, mutant: &str, check: &str, seed: u64) -> String {
+        let verdict = match check == Verdict::Nondeterminism.name() {
+            true => Verdict::Nondeterminism,
+            false => Verdict::Correctness,
         };
-        format!("NORN_MUTANT={mutant} {} {how}", exe.display())
+        self.job(exe, seed, Some(mutant)).again(verdict)
     }
 }
 

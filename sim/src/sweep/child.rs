@@ -53,6 +53,18 @@ impl Job {
         self
     }
 
+    /// The command that shows again what came of the seed. Two traces show only side by side.
+    pub fn again(&self, verdict: Verdict) -> String {
+        let mutant = self.mutant.as_ref().map_or(String::new(), |mutant| format!("{MUTANT_VAR}={mutant} "));
+        let (exe, seed) = (self.exe.display(), self.seed);
+        let how = match verdict {
+            Verdict::Nondeterminism => format!("sweep --seeds {seed}..{} --twice-one-in 1", seed + 1),
+            _ => format!("replay --seed {seed}"),
+        };
+        let args: String = self.args.iter().map(|arg| format!(" {arg}")).collect();
+        format!("{mutant}{exe} {how}{args}")
+    }
+
     /// Runs the seed; a hang is confirmed by one more run at four times the limits, since wall time lies on loaded machines.
     pub fn run_confirmed(&self) -> Report {
         let report = self.run();
@@ -157,4 +169,25 @@ fn tail(text: &str) -> String {
         from += 1;
     }
     text[from..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Job {
+        let limit = Duration::from_secs(1);
+        Job { mutant: None, ..Job::new("norn-sim".into(), 7, limit, limit) }
+    }
+
+    #[test]
+    fn a_failure_is_shown_again_by_what_showed_it() {
+        assert_eq!(job().again(Verdict::Hang), "norn-sim replay --seed 7");
+        assert_eq!(job().arg("--no-faults").again(Verdict::Crash), "norn-sim replay --seed 7 --no-faults");
+        let mutant = Job { mutant: Some("canary".to_owned()), ..job() };
+        assert_eq!(
+            mutant.arg("--no-faults").again(Verdict::Nondeterminism),
+            "NORN_MUTANT=canary norn-sim sweep --seeds 7..8 --twice-one-in 1 --no-faults"
+        );
+    }
 }

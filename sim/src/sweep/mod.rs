@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use self::child::Job;
-use self::summary::{replay_command, Summary};
+use self::summary::Summary;
 use crate::report::{Report, Verdict};
 
 /// What to sweep, and how.
@@ -77,6 +77,7 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
         (None, None) => return Err(SweepError::NoSeeds),
     };
     let commit = commit();
+    let again = |report: &Report| job(args, &exe, report.seed).again(report.verdict);
     let mut done = vec![];
     let mut json = None;
     if let Some(path) = &args.json {
@@ -99,12 +100,7 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
         }
         if report.verdict != Verdict::Pass {
             progress.clear();
-            println!(
-                "{}\n  {}\n  {}",
-                report.line(),
-                report.signature(),
-                replay_command(report.seed, &commit)
-            );
+            println!("{}\n  {}\n  {}", report.line(), report.signature(), again(&report));
         }
         done.push(report);
         progress.show(&done);
@@ -112,14 +108,14 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
     })?;
     progress.clear();
     done.sort_by_key(|report| report.seed);
-    let mut summary = Summary::of(&done, !args.no_faults);
+    let mut summary = Summary::of(&done, !args.no_faults, again);
     (summary.commit, summary.twice, summary.wall_s) = (commit, twice, began.elapsed().as_secs_f64());
     if let Some((path, file)) = &mut json {
         let line = serde_json::json!({ "summary": summary, "verdict": summary.verdict() });
         writeln!(file, "{line}").map_err(|source| file_error(path, source))?;
     }
     if let Some(path) = &args.junit {
-        junit::write(path, &done, &summary).map_err(|source| file_error(path, source))?;
+        junit::write(path, &done, &summary, again).map_err(|source| file_error(path, source))?;
     }
     summary.print();
     println!("sweep verdict={}", summary.verdict());
@@ -149,12 +145,7 @@ fn each_seed(
                     if skip.contains(&seed) {
                         continue;
                     }
-                    let secs = Duration::from_secs;
-                    let mut job =
-                        Job::new(exe.to_owned(), seed, secs(args.wall_limit), secs(args.stall_limit));
-                    if args.no_faults {
-                        job = job.arg("--no-faults");
-                    }
+                    let job = job(args, exe, seed);
                     let is_twice = args.twice_one_in > 0 && seed % args.twice_one_in == 0;
                     let report = if is_twice { twice::run(&job) } else { job.run_confirmed() };
                     if sender.send((report, is_twice)).is_err() {
@@ -170,6 +161,17 @@ fn each_seed(
         }
         Ok(())
     })
+}
+
+/// The run of one seed.
+fn job(args: &SweepArgs, exe: &Path, seed: u64) -> Job {
+    let secs = Duration::from_secs;
+    let job = Job::new(exe.to_owned(), seed, secs(args.wall_limit), secs(args.stall_limit));
+    if args.no_faults {
+        job.arg("--no-faults")
+    } else {
+        job
+    }
 }
 
 /// How many processes to run at a time.
