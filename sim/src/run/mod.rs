@@ -20,6 +20,9 @@ use crate::world::{self, ConfigRefused, Outcome};
 /// Virtual time that no world reaches: its phases are bounded, this catches a simulator that forgot one.
 const VIRTUAL_MAX: Duration = Duration::from_secs(3600);
 
+/// The argument of `personality` that only asks.
+pub const ASK_PERSONA: libc::c_ulong = 0xffff_ffff;
+
 /// The names of threads that worlds run on start with this.
 const THREAD: &str = "seed ";
 
@@ -149,15 +152,19 @@ fn cpu_s() -> f64 {
         libc::getrusage(libc::RUSAGE_SELF, &mut usage);
         usage
     };
+    seconds(&usage)
+}
+
+/// The CPU time in what a process used.
+pub fn seconds(usage: &libc::rusage) -> f64 {
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
 /// Whether the addresses of this process are random.
 fn aslr() -> bool {
-    const ASK: libc::c_ulong = 0xffff_ffff;
     // SAFETY: this argument only asks.
-    let persona = unsafe { libc::personality(ASK) };
+    let persona = unsafe { libc::personality(ASK_PERSONA) };
     persona & libc::ADDR_NO_RANDOMIZE == 0
 }
 

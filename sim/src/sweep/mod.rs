@@ -48,7 +48,7 @@ pub struct SweepArgs {
     /// Real time for which virtual time may stand still, in seconds.
     #[arg(long, default_value_t = 20)]
     pub stall_limit: u64,
-    /// Run one of so many seeds twice, with and without address randomisation, and compare. 0: none.
+    /// Run one of so many seeds twice, and the first, with and without address randomisation, and compare. 0: none.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub twice_one_in: u64,
     /// Leave all faults out of the worlds.
@@ -132,6 +132,7 @@ fn each_seed(
     mut take: impl FnMut(Report, bool) -> Result<(), SweepError>,
 ) -> Result<(), SweepError> {
     let next = AtomicU64::new(seeds.start);
+    let first = seeds.clone().find(|seed| !skip.contains(seed));
     let (sender, receiver) = mpsc::sync_channel(0);
     std::thread::scope(|threads| {
         for _ in 0..jobs(args.jobs) {
@@ -146,7 +147,7 @@ fn each_seed(
                         continue;
                     }
                     let job = job(args, exe, seed);
-                    let is_twice = args.twice_one_in > 0 && seed % args.twice_one_in == 0;
+                    let is_twice = is_twice(args, seed, first);
                     let report = if is_twice { twice::run(&job) } else { job.run_confirmed() };
                     if sender.send((report, is_twice)).is_err() {
                         return;
@@ -161,6 +162,11 @@ fn each_seed(
         }
         Ok(())
     })
+}
+
+/// Whether a seed is run twice: one of so many, and in any case the first of the sweep, so that none compares nothing.
+fn is_twice(args: &SweepArgs, seed: u64, first: Option<u64>) -> bool {
+    args.twice_one_in > 0 && (first == Some(seed) || seed.is_multiple_of(args.twice_one_in))
 }
 
 /// The run of one seed.
@@ -244,5 +250,33 @@ impl Progress {
         if std::mem::take(&mut self.line_open) {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sweep_runs_a_seed_twice_unless_it_is_told_not_to() {
+        let args = |one_in| SweepArgs {
+            seeds: None,
+            minutes: None,
+            jobs: None,
+            json: None,
+            resume: false,
+            junit: None,
+            wall_limit: 1,
+            stall_limit: 1,
+            twice_one_in: one_in,
+            no_faults: false,
+        };
+        let twice = |one_in, seeds: Range<u64>| {
+            let first = Some(seeds.start);
+            seeds.filter(|seed| is_twice(&args(one_in), *seed, first)).collect::<Vec<_>>()
+        };
+        assert_eq!(twice(20, 1..41), [1, 20, 40]);
+        assert_eq!(twice(20, 21..30), [21]);
+        assert!(twice(0, 1..41).is_empty());
     }
 }
