@@ -123,6 +123,7 @@ fn judged(seed: u64, outcome: Result<Outcome, ConfigRefused>) -> Report {
         }
     };
     let verdict = match outcome.findings.iter().map(|finding| finding.checker.as_str()).next() {
+        None if !outcome.judged => Verdict::NotJudged,
         None => Verdict::Pass,
         Some("liveness") => Verdict::Liveness,
         Some(_) => Verdict::Correctness,

@@ -133,4 +133,5 @@ fn settings_that_the_broker_refuses_are_the_harness_s_failure() {
 fn a_world_can_be_cut_off() {
     let report = run(empty(7), How { until: Some(Duration::from_secs(20)), ..How::default() });
     assert!((19.0..21.0).contains(&report.virtual_s), "{}", report.virtual_s);
+    assert_eq!(report.verdict, Verdict::NotJudged);
 }

@@ -10,7 +10,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use clap::Args;
 
 use self::child::Job;
 use self::summary::Summary;
-use crate::report::{Report, Verdict};
+use crate::report::{Report, Verdict, COMMIT};
 
 /// What to sweep, and how.
 #[derive(Debug, Args)]
@@ -36,7 +35,7 @@ pub struct SweepArgs {
     /// Write a line of JSON for each seed, and one for the summary.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Pass over seeds that the JSON file already has as passed, and add to it.
+    /// Pass over seeds that the JSON file already has as passed with this commit, and add to it.
     #[arg(long, requires = "json")]
     pub resume: bool,
     /// Write JUnit XML.
@@ -76,13 +75,17 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
         (None, Some(_)) => 1..u64::MAX,
         (None, None) => return Err(SweepError::NoSeeds),
     };
-    let commit = commit();
     let again = |report: &Report| job(args, &exe, report.seed).again(report.verdict);
     let mut done = vec![];
     let mut json = None;
     if let Some(path) = &args.json {
         if args.resume {
-            done = resumed(path);
+            let aside;
+            (done, aside) = resumed(path, &seeds);
+            println!(
+                "{} seeds are done; {aside} results of other seeds or commits are left aside",
+                done.len()
+            );
         }
         let mut options = OpenOptions::new();
         options.create(true).write(true).append(args.resume).truncate(!args.resume);
@@ -109,7 +112,8 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
     progress.clear();
     done.sort_by_key(|report| report.seed);
     let mut summary = Summary::of(&done, !args.no_faults, again);
-    (summary.commit, summary.twice, summary.wall_s) = (commit, twice, began.elapsed().as_secs_f64());
+    (summary.commit, summary.twice, summary.wall_s) =
+        (COMMIT.to_owned(), twice, began.elapsed().as_secs_f64());
     if let Some((path, file)) = &mut json {
         let line = serde_json::json!({ "summary": summary, "verdict": summary.verdict() });
         writeln!(file, "{line}").map_err(|source| file_error(path, source))?;
@@ -185,28 +189,19 @@ pub fn jobs(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
 }
 
-/// The commit that the current directory is at; `unknown` where git does not say.
-pub fn commit() -> String {
-    let git = |args: &[&str]| {
-        let out = Command::new("git").args(args).stderr(std::process::Stdio::null()).output().ok()?;
-        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
-    };
-    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
-    let dirty =
-        git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|changes| !changes.is_empty());
-    format!("{commit}{}", if dirty { " with changes" } else { "" })
-}
-
 fn file_error(path: &Path, source: io::Error) -> SweepError {
     SweepError::File { path: path.display().to_string(), source }
 }
 
-/// The passed seeds of an earlier sweep's file; lines of another kind are passed over.
-fn resumed(path: &Path) -> Vec<Report> {
-    let Ok(file) = File::open(path) else { return vec![] };
+/// The passed seeds of an earlier sweep's file, and the number of results that are not of these seeds or not of this
+/// commit; lines of another kind are passed over.
+fn resumed(path: &Path, seeds: &Range<u64>) -> (Vec<Report>, usize) {
+    let Ok(file) = File::open(path) else { return (vec![], 0) };
     let reports = BufReader::new(file).lines().map_while(Result::ok);
     let reports = reports.filter_map(|line| serde_json::from_str::<Report>(&line).ok());
-    reports.filter(|report| report.verdict == Verdict::Pass).collect()
+    let ours = |report: &Report| seeds.contains(&report.seed) && report.commit == COMMIT;
+    let (ours, others): (Vec<Report>, Vec<Report>) = reports.partition(ours);
+    (ours.into_iter().filter(|report| report.verdict == Verdict::Pass).collect(), others.len())
 }
 
 /// The line that tells how far the sweep is: written over itself on a terminal, now and then elsewhere.
@@ -256,6 +251,29 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Finding;
+
+    #[test]
+    fn a_sweep_resumes_its_own_seeds_of_its_own_commit() {
+        let passed = |seed, commit: &str| {
+            let bare = Report::bare(seed, Verdict::Pass, Finding::new("", ""));
+            serde_json::to_string(&Report { commit: commit.to_owned(), ..bare }).unwrap_or_default()
+        };
+        let failed = Report::bare(3, Verdict::Crash, Finding::new("no-panic", "x"));
+        let lines = [
+            passed(1, COMMIT),
+            passed(2, "another"),
+            passed(9, COMMIT),
+            serde_json::to_string(&failed).unwrap_or_default(),
+            "{}".to_owned(),
+        ];
+        let path = std::env::temp_dir().join(format!("norn-sim-resume-{}.json", std::process::id()));
+        std::fs::write(&path, lines.join("\n")).expect("there is room for a few lines");
+        let (done, aside) = resumed(&path, &(1..5));
+        std::fs::remove_file(&path).expect("it was just written");
+        assert_eq!(done.iter().map(|report| report.seed).collect::<Vec<_>>(), [1]);
+        assert_eq!(aside, 2);
+    }
 
     #[test]
     fn every_sweep_runs_a_seed_twice_unless_it_is_told_not_to() {
