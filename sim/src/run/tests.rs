@@ -135,3 +135,27 @@ fn a_world_can_be_cut_off() {
     assert!((19.0..21.0).contains(&report.virtual_s), "{}", report.virtual_s);
     assert_eq!(report.verdict, Verdict::NotJudged);
 }
+
+#[test]
+fn an_error_line_is_a_finding_unless_a_fault_of_a_disk_explains_it() {
+    let verdict = |faults: &[&str], verdict| {
+        let mut report = Report::bare(1, verdict, Finding::new("x", "y"));
+        report.faults = faults.iter().map(|kind| ((*kind).to_owned(), 1)).collect();
+        report.errors = vec!["1.000s norn_broker: it broke".to_owned()];
+        judge_errors(&mut report);
+        (report.verdict, report.findings.len())
+    };
+    assert_eq!(verdict(&["kill"], Verdict::Pass), (Verdict::Correctness, 2));
+    assert_eq!(verdict(&["kill"], Verdict::Liveness), (Verdict::Liveness, 2));
+    assert_eq!(verdict(&["kill", "bit-flip"], Verdict::Pass), (Verdict::Pass, 1));
+    // What struck a world that crashed is not known.
+    assert_eq!(verdict(&[], Verdict::Crash), (Verdict::Crash, 1));
+}
+
+#[test]
+fn the_errors_of_a_world_are_kept() {
+    logs::install(None);
+    tracing::error!(number = 7, "it broke");
+    assert!(logs::taken()[0].ends_with("it broke number=7"));
+    assert!(logs::taken().is_empty());
+}
