@@ -137,6 +137,12 @@ fn a_world_can_be_cut_off() {
 }
 
 #[test]
+fn a_world_with_clients_can_be_cut_off() {
+    let report = run(Tape::draw(5), How { until: Some(Duration::from_secs(20)), ..How::default() });
+    assert_eq!(report.verdict, Verdict::NotJudged);
+}
+
+#[test]
 fn an_error_line_is_a_finding_unless_a_fault_of_a_disk_explains_it() {
     let verdict = |faults: &[&str], verdict| {
         let mut report = Report::bare(1, verdict, Finding::new("x", "y"));
