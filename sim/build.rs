@@ -1,10 +1,12 @@
-//! Collects the names of all `sometimes!` probes of the broker's crates, so that a sweep can say which it never met.
+//! What the simulator must know of the tree that it was built from: the names of all `sometimes!` probes of the broker's
+//! crates, so that a sweep can say which it never met, and the commit, so that a failure can be seen again.
 
 #![allow(clippy::disallowed_methods, reason = "runs when the simulator is built, not in it")]
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 const MARK: &str = "sometimes!(\"";
 
@@ -12,6 +14,9 @@ fn main() -> io::Result<()> {
     let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let crates = here.join("../crates");
     println!("cargo:rerun-if-changed={}", crates.display());
+    println!("cargo:rerun-if-changed={}", here.join("src").display());
+    println!("cargo:rerun-if-changed={}", here.join("build.rs").display());
+    println!("cargo:rustc-env=NORN_COMMIT={}", commit(&here).unwrap_or("unknown".to_owned()));
     let mut names = vec![];
     // `env` defines the macro, and meets only probes of its tests.
     for room in ["protocol", "core", "log", "quorum", "broker"] {
@@ -21,6 +26,30 @@ fn main() -> io::Result<()> {
     names.dedup();
     let list = format!("pub const KNOWN: &[&str] = &{names:#?};\n");
     fs::write(PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets it")).join("probes.rs"), list)
+}
+
+/// The commit of the tree around `here`, and whether files of it were changed; none outside of a repository, or where the
+/// tree was put into that of another project.
+fn commit(here: &Path) -> Option<String> {
+    let git = |args: &[&str]| {
+        let out = Command::new("git").current_dir(here).args(args).stderr(Stdio::null()).output().ok()?;
+        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
+    let top = fs::canonicalize(git(&["rev-parse", "--show-toplevel"])?).ok()?;
+    if top != fs::canonicalize(here.join("..")).ok()? {
+        return None;
+    }
+    // A path that is not there would make each build a new one.
+    let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
+    for name in ["HEAD", "packed-refs", "logs/HEAD"].into_iter().chain(branch.as_deref()) {
+        let path = here.join(git(&["rev-parse", "--git-path", name])?);
+        if path.exists() {
+            println!("cargo:rerun-if-changed={}", path.display());
+        }
+    }
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let changes = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    Some(if changes.is_empty() { commit } else { format!("{commit} with changes") })
 }
 
 fn collect(dir: &Path, names: &mut Vec<String>) -> io::Result<()> {

@@ -14,6 +14,9 @@ use crate::run::{run, How};
 use crate::sweep::{self, SweepArgs};
 use crate::tape::{Tape, TapeError};
 
+/// Real time for which virtual time may stand still, where nothing else is said.
+pub const STALL_LIMIT_S: u64 = 20;
+
 /// Runs the broker in worlds that seeds decide.
 #[derive(Debug, Parser)]
 #[command(name = "norn-sim", version, max_term_width = 110)]
@@ -67,7 +70,7 @@ struct RunArgs {
     #[command(flatten)]
     which: Which,
     /// Take virtual time for stuck when it does not move for so many seconds of real time. 0: never.
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    #[arg(long, value_name = "SECONDS", default_value_t = STALL_LIMIT_S)]
     stall_limit: u64,
     /// Print the report as JSON before the last line.
     #[arg(long)]
@@ -103,7 +106,7 @@ fn run_one(args: &RunArgs) -> ExitCode {
     let report = match args.which.tape() {
         Ok(tape) => {
             let how = How {
-                stall_limit: (args.stall_limit > 0).then(|| Duration::from_secs(args.stall_limit)),
+                stall_limit: stall_limit(args.stall_limit),
                 chain: args.chain,
                 capture: args.capture.clone().unwrap_or_default(),
                 ..How::default()
@@ -123,6 +126,11 @@ fn run_one(args: &RunArgs) -> ExitCode {
     println!("{}", report.line());
     // The threads and the world of the run are not worth their orderly end.
     ExitCode::from(report.verdict)
+}
+
+/// The limit as it is stated; 0 is none.
+pub fn stall_limit(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 /// Lines of the wait-for report that a person is shown.
@@ -153,4 +161,19 @@ pub fn range(text: &str) -> Result<Range<u64>, String> {
         return Err(format!("{text} is empty"));
     }
     Ok(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_is_watched_unless_it_is_told_not_to_be() {
+        let parse = |args: &[&str]| match Cli::parse_from([&["norn-sim", "replay"], args].concat()).command {
+            Command::Replay(args) => args.how().stall_limit,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(parse(&[]), Some(Duration::from_secs(20)));
+        assert_eq!(parse(&["--stall-limit", "0"]), None);
+    }
 }

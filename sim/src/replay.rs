@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::{print_findings, Which};
+use crate::cli::{print_findings, stall_limit, Which, STALL_LIMIT_S};
 use crate::report::Verdict;
 use crate::run::{run, How};
 use crate::tape::{Tape, TapeError};
@@ -21,6 +21,9 @@ pub struct ReplayArgs {
     /// Stop at this virtual time, in seconds, without a verdict of the checkers.
     #[arg(long, value_name = "SECONDS")]
     until: Option<f64>,
+    /// Take virtual time for stuck when it does not move for so many seconds of real time, and say where. 0: never.
+    #[arg(long, value_name = "SECONDS", default_value_t = STALL_LIMIT_S)]
+    stall_limit: u64,
     /// Print the log lines that this filter lets through (as RUST_LOG: norn_broker=debug,norn_log=trace). Phases and faults
     /// are always among them.
     #[arg(long, value_name = "FILTER")]
@@ -28,6 +31,22 @@ pub struct ReplayArgs {
     /// Write the tape to this file, to change it and run it again with --tape.
     #[arg(long, value_name = "FILE")]
     save_tape: Option<PathBuf>,
+}
+
+impl ReplayArgs {
+    /// How the run differs from the plain one.
+    pub fn how(&self) -> How {
+        let filter = match &self.trace {
+            Some(filter) => format!("{filter},norn_sim=info"),
+            None => PHASES_AND_FAULTS.to_owned(),
+        };
+        How {
+            until: self.until.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
+            trace: Some(filter),
+            stall_limit: stall_limit(self.stall_limit),
+            ..How::default()
+        }
+    }
 }
 
 /// Why there was nothing to replay.
@@ -49,16 +68,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Verdict, ReplayError> {
         "brokers: {}",
         tape.world.brokers.iter().map(|broker| format!("{:?}", broker.config)).collect::<String>()
     );
-    let filter = match &args.trace {
-        Some(filter) => format!("{filter},norn_sim=info"),
-        None => PHASES_AND_FAULTS.to_owned(),
-    };
-    let how = How {
-        until: args.until.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
-        trace: Some(filter),
-        ..How::default()
-    };
-    let report = run(tape, how);
+    let report = run(tape, args.how());
     print_findings(&report);
     println!("{}", report.line());
     Ok(report.verdict)

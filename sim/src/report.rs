@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::AckTimes;
 
+/// The commit that this binary was built from; `unknown` where git did not say.
+pub const COMMIT: &str = env!("NORN_COMMIT");
+
 /// Marks the line of a child's output that holds its report.
 pub const REPORT_MARK: &str = "report=";
 
@@ -28,6 +31,8 @@ pub enum Verdict {
     Nondeterminism,
     /// The simulator itself could not do its work, or did too little of it to prove anything.
     Harness,
+    /// The run was cut off before the checkers saw it.
+    NotJudged,
 }
 
 impl Verdict {
@@ -41,6 +46,7 @@ impl Verdict {
             Self::Crash => 13,
             Self::Nondeterminism => 14,
             Self::Harness => 15,
+            Self::NotJudged => 16,
         }
     }
 
@@ -61,6 +67,7 @@ impl Verdict {
             Self::Crash => "crash",
             Self::Nondeterminism => "nondeterminism",
             Self::Harness => "harness",
+            Self::NotJudged => "not-judged",
         }
     }
 }
@@ -95,6 +102,9 @@ impl Finding {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     pub seed: u64,
+    /// The commit that the simulator was built from.
+    #[serde(default)]
+    pub commit: String,
     pub verdict: Verdict,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
@@ -140,6 +150,7 @@ impl Report {
     pub fn bare(seed: u64, verdict: Verdict, finding: Finding) -> Self {
         Self {
             seed,
+            commit: COMMIT.to_owned(),
             verdict,
             findings: vec![finding],
             hash: "none".to_owned(),

@@ -1,7 +1,7 @@
 //! `acked-durable`: no record that was acknowledged is missing in the final reading, under the promise it was
 //! acknowledged with. A record may be gone if someone asked for that (DeleteRecords, retention, deletion of the topic),
-//! if its topic promised only to survive the death of processes and unsynced bytes were lost since, or if a bit of it
-//! was flipped and the broker says so.
+//! if its topic promised only to survive the death of processes and unsynced bytes were lost since, or if a bit of its
+//! batch was flipped and the broker says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,15 +35,14 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
             Trim::Records => offset < log.trimmed_below(tp).min(read.start),
             Trim::Retention => offset < read.start,
         };
+        let damaged = |offset: i64| read.corrupt.contains(&offset) && ctx.flipped(tp, offset, Duration::MAX);
         for i in 0..i64::from(*count) {
             let content = Content { counter: first.counter + i as u64, ..*first };
             let at = |offset: i64| read.records.get(&offset);
             let problem = match base.map(|base| base + i) {
                 Some(offset) if at(offset) == Some(&content) => continue,
                 Some(offset) if let_go(offset) => continue,
-                Some(offset) if read.corrupt.contains(&offset) && ctx.flipped(&tp.topic, tp.partition) => {
-                    continue
-                }
+                Some(offset) if damaged(offset) => continue,
                 Some(offset) => match (at(offset), places.get(&(tp, content))) {
                     (_, Some(other)) => format!("acked at offset {offset}, is at {other:?}"),
                     (Some(other), None) => format!("acked at offset {offset}, where there is {other}"),
@@ -53,7 +52,7 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                 },
                 // Acknowledged as known already, without saying where.
                 None if places.contains_key(&(tp, content)) => continue,
-                None if facts.trim != Trim::Never || !read.corrupt.is_empty() => continue,
+                None if facts.trim != Trim::Never || read.corrupt.iter().any(|at| damaged(*at)) => continue,
                 None => "acked as a duplicate, is nowhere".to_owned(),
             };
             found.push(format!("{tp}: {content}, acked at {:.3} s: {problem}", span.done.as_secs_f64()));
@@ -131,9 +130,37 @@ mod tests {
     fn a_flipped_bit_excuses_the_offsets_that_are_called_corrupt() {
         let events = || vec![topic(true, Trim::Never), acked(0, 1, 10), corrupt(10), read_back(0, 11)];
         assert_eq!(verdict(events(), &ctx()), 1);
-        assert_eq!(verdict(events(), &flipped()), 0);
+        assert_eq!(verdict(events(), &flipped(8..=10)), 0);
         let silent = vec![topic(true, Trim::Never), acked(0, 1, 10), read_back(0, 11)];
-        assert_eq!(verdict(silent, &flipped()), 1);
+        assert_eq!(verdict(silent, &flipped(8..=10)), 1);
+    }
+
+    #[test]
+    fn a_flipped_bit_excuses_no_offset_outside_of_its_batch() {
+        let events =
+            vec![topic(true, Trim::Never), acked(0, 1, 10), corrupt(9), corrupt(10), read_back(0, 11)];
+        assert_eq!(verdict(events.clone(), &flipped(8..=9)), 1);
+        let mut several = flipped(8..=9);
+        several.flips.extend(flipped(10..=10).flips);
+        assert_eq!(verdict(events, &several), 0);
+    }
+
+    #[test]
+    fn a_flipped_bit_excuses_no_other_topic_of_the_name() {
+        let of = |mut event: Event| {
+            match &mut event {
+                Event::Acked { tp, .. } | Event::Corrupt { tp, .. } | Event::ReadBack { tp, .. } => {
+                    tp.id = uuid::Uuid::from_u128(1);
+                }
+                _ => {}
+            }
+            event
+        };
+        let events = [topic(true, Trim::Never), acked(0, 1, 10), corrupt(10), read_back(0, 11)].map(of);
+        let mut ctx = flipped(10..=10);
+        assert_eq!(verdict(events.to_vec(), &ctx), 1);
+        ctx.flips[0].topic_id = "AAAAAAAAAAAAAAAAAAAAAQ".to_owned();
+        assert_eq!(verdict(events.to_vec(), &ctx), 0);
     }
 
     #[test]

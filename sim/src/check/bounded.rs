@@ -1,4 +1,5 @@
-//! `bounded`: connections, tasks and files stay below their limits, whatever the clients do.
+//! `bounded`: what is gauged while the clients work stays below its limit: the connections of all hosts, the waits in the
+//! wait-for report, and the files that each broker has open, which may be as many as it has on its disks and some more.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,11 @@
 //! What checkers must know of the world beyond what its clients saw.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
+
+use norn_protocol::types::TopicId;
+
+use super::event::{Span, Tp};
 
 /// What was done to the brokers, told by the world. Times are virtual, since the history began ([`super::History::now`]).
 #[derive(Clone, Debug, Default)]
@@ -9,7 +13,7 @@ pub struct CheckContext {
     /// When written but unsynced bytes may have been lost: power losses, and spans in which writes or syncs were made to
     /// fail. Only promises of topics with `flush.mode=async` end there.
     pub losses: Vec<RangeInclusive<Duration>>,
-    /// The bits that were flipped at rest.
+    /// The batches that were flipped a bit at rest. They excuse what befalls their own offsets, and nothing else.
     pub flips: Vec<Flip>,
     /// When a broker's process ended, on its own or not: the next one trusts no bytes that it has not verified.
     pub restarts: Vec<Duration>,
@@ -17,13 +21,24 @@ pub struct CheckContext {
     pub single_broker: bool,
 }
 
-/// A bit that was flipped in a file.
+/// A batch that was flipped a bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flip {
-    /// The file, with its partition's directory (`…/topic-0/….log`).
-    pub path: String,
-    /// When.
+    pub topic: String,
+    /// The topic's id as it is displayed: another topic of this name has nothing to do with the flip.
+    pub topic_id: String,
+    pub partition: i32,
+    /// Those of the whole batch: no record of it can be trusted any more.
+    pub offsets: RangeInclusive<i64>,
     pub at: Duration,
+}
+
+impl Flip {
+    /// Whether the batch is one of this partition.
+    pub fn is_of(&self, tp: &Tp) -> bool {
+        let same_topic = tp.id.is_nil() || TopicId(tp.id).to_string() == self.topic_id;
+        *self.topic == *tp.topic && self.partition == tp.partition && same_topic
+    }
 }
 
 impl CheckContext {
@@ -32,24 +47,33 @@ impl CheckContext {
         self.losses.iter().any(|loss| *loss.start() <= to && *loss.end() >= from)
     }
 
-    /// Whether a bit of this partition's files was flipped.
-    pub fn flipped(&self, topic: &str, partition: i32) -> bool {
-        let directory = format!("{topic}-{partition}");
-        self.flips.iter().any(|flip| flip.path.split('/').any(|part| part == directory))
+    /// The flips of the batches with this offset, up to some time.
+    fn flips<'a>(&'a self, tp: &'a Tp, offset: i64, by: Duration) -> impl Iterator<Item = &'a Flip> + 'a {
+        let here = self.flips.iter().filter(move |flip| flip.at <= by && flip.offsets.contains(&offset));
+        here.filter(|flip| flip.is_of(tp))
     }
 
-    /// Whether a bit of this partition's files was flipped while the process ran that answered: what a process wrote or
+    /// Whether the batch with this offset was flipped a bit by then.
+    pub fn flipped(&self, tp: &Tp, offset: i64, by: Duration) -> bool {
+        self.flips(tp, offset, by).next().is_some()
+    }
+
+    /// How many of these offsets are in flipped batches.
+    pub fn count_flipped(&self, tp: &Tp, offsets: Range<i64>) -> u64 {
+        match self.flips.iter().any(|flip| flip.is_of(tp)) {
+            true => offsets.filter(|offset| self.flipped(tp, *offset, Duration::MAX)).count() as u64,
+            false => 0,
+        }
+    }
+
+    /// Whether the batch with this offset was flipped a bit while the process ran that answered: what a process wrote or
     /// has verified it serves from the page cache without looking again.
-    pub fn flipped_under(&self, topic: &str, partition: i32, sent: Duration, done: Duration) -> bool {
-        let directory = format!("{topic}-{partition}");
-        let here = self.flips.iter().filter(|flip| flip.path.split('/').any(|part| part == directory));
-        let verified_since = |at: Duration| self.restarts.iter().any(|restart| (at..=sent).contains(restart));
-        here.filter(|flip| flip.at <= done).any(|flip| !verified_since(flip.at))
+    pub fn flipped_under(&self, tp: &Tp, offset: i64, span: Span) -> bool {
+        self.flips(tp, offset, span.done).any(|flip| !self.restarted_between(flip.at, span.sent))
     }
 
-    /// Whether a bit of any file below a topic's directories was flipped.
-    pub fn flipped_topic(&self, topic: &str) -> bool {
-        let of_topic = |part: &str| part.rsplit_once('-').is_some_and(|(name, _)| name == topic);
-        self.flips.iter().any(|flip| flip.path.split('/').any(of_topic))
+    /// Whether a process of the broker ended between the two times.
+    pub fn restarted_between(&self, from: Duration, to: Duration) -> bool {
+        self.restarts.iter().any(|restart| (from..=to).contains(restart))
     }
 }

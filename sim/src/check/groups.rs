@@ -15,8 +15,7 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     let mut given: BTreeMap<&str, BTreeMap<i32, Duration>> = BTreeMap::new();
     let mut sent = BTreeMap::new();
     // A coordinator that lost its unsynced records counts generations from where they end.
-    let forgets =
-        !log.facts(OFFSETS_TOPIC).sync && !ctx.losses.is_empty() || ctx.flipped_topic(OFFSETS_TOPIC);
+    let forgets = !log.facts(OFFSETS_TOPIC).sync && !ctx.losses.is_empty();
     for event in log.events {
         match event {
             Event::Assigned { group, generation, member, partitions, at } if !forgets => {

@@ -3,6 +3,8 @@
 //! and no position within bounds is called out of range, which would make a consumer start over.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::context::CheckContext;
 use super::event::{Content, Event, Reader, Tp, Trim};
@@ -22,26 +24,22 @@ fn streams(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     for (tp, read) in &log.read_back {
         let mut last: BTreeMap<(u32, u32), (i64, Content)> = BTreeMap::new();
         let facts = log.facts(&tp.topic);
-        // A batch that cannot be read is a gap to its reader, and the broker may have lost count over it.
-        let flipped = ctx.flipped(&tp.topic, tp.partition);
         // Where bytes may be lost, so may the sequence that a producer had come to.
         let forgets = !facts.sync && !ctx.losses.is_empty();
         for (offset, content) in &read.records {
             let stream = (content.client, content.stream);
             let previous = last.insert(stream, (*offset, *content));
-            let gapless =
-                idempotent.contains_key(&(*tp, content.client, content.stream)) && !flipped && !forgets;
-            let problem = match previous {
-                Some((_, before)) if before.counter == content.counter && !flipped => "stands twice",
-                Some((_, before)) if before.counter > content.counter && !flipped => {
-                    "stands behind a later one"
-                }
-                Some((_, before)) if gapless && before.counter + 1 != content.counter => {
+            let first = idempotent.get(&(*tp, content.client, content.stream)).filter(|_| !forgets);
+            // What was in batches that cannot be read any more is missing to the reader.
+            let unread = |from: i64| ctx.count_flipped(tp, from..*offset);
+            let problem = match (previous, first) {
+                (Some((_, before)), _) if before.counter == content.counter => "stands twice",
+                (Some((_, before)), _) if before.counter > content.counter => "stands behind a later one",
+                (Some((at, before)), Some(_)) if content.counter - before.counter > unread(at + 1) + 1 => {
                     "follows a gap in an idempotent stream"
                 }
-                None if gapless
-                    && facts.trim == Trim::Never
-                    && idempotent.get(&(*tp, content.client, content.stream)) != Some(&content.counter) =>
+                (None, Some(first))
+                    if facts.trim == Trim::Never && content.counter.abs_diff(*first) > unread(read.start) =>
                 {
                     "is not the first of its idempotent stream, but the first that is left"
                 }
@@ -103,7 +101,7 @@ fn refusals(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                     Trim::Records => *position < log.trimmed_below(tp),
                     Trim::Retention => true,
                 };
-                let lost = !facts.sync && ctx.lost_between(std::time::Duration::ZERO, span.done);
+                let lost = !facts.sync && ctx.lost_between(Duration::ZERO, span.done);
                 if !let_go && !lost && !log.was_deleted(tp) {
                     let who = format!("reader {}/{}", reader.client, reader.pass);
                     let at = span.done.as_secs_f64();
@@ -114,9 +112,9 @@ fn refusals(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
             }
             Event::SequenceRefused { tp, first, error, at } => {
                 let facts = log.facts(&tp.topic);
-                let lost = !facts.sync && ctx.lost_between(std::time::Duration::ZERO, *at);
+                let lost = !facts.sync && ctx.lost_between(Duration::ZERO, *at);
                 let excused =
-                    facts.trim != Trim::Never || ctx.flipped(&tp.topic, tp.partition) || log.was_deleted(tp);
+                    facts.trim != Trim::Never || forgotten(log, ctx, tp, *first, *at) || log.was_deleted(tp);
                 if !lost && !excused {
                     let at = at.as_secs_f64();
                     found.push(format!(
@@ -130,6 +128,27 @@ fn refusals(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     found
 }
 
+/// Whether the broker may have lost count of a stream: it started anew after a bit was flipped in a batch of that stream,
+/// or in one of which nobody knows whose it is.
+fn forgotten(log: &Log<'_>, ctx: &CheckContext, tp: &Tp, refused: Content, at: Duration) -> bool {
+    let mut since = ctx.flips.iter().filter(|flip| flip.is_of(tp) && ctx.restarted_between(flip.at, at));
+    since.any(|flip| writer(log, tp, &flip.offsets).is_none_or(|client| client == refused.client))
+}
+
+/// The client that wrote the batch with these offsets, if any client saw a record of it.
+fn writer(log: &Log<'_>, tp: &Tp, offsets: &RangeInclusive<i64>) -> Option<u32> {
+    log.events.iter().find_map(|event| match event {
+        Event::Acked { tp: of, first, base: Some(base), .. } if of == tp && base == offsets.start() => {
+            Some(first.client)
+        }
+        Event::Read { tp: of, records, .. } if of == tp => {
+            let inside = records.iter().find(|(offset, ..)| offsets.contains(offset));
+            inside.map(|(.., content)| content.client)
+        }
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
@@ -137,6 +156,51 @@ mod tests {
 
     fn verdict(events: Vec<Event>) -> usize {
         check(&Log::of(&events), &ctx()).len()
+    }
+
+    fn verdict_in(events: Vec<Event>, ctx: &CheckContext) -> usize {
+        check(&Log::of(&events), ctx).len()
+    }
+
+    /// What is read at these offsets and counters, where a batch was flipped.
+    fn left(records: &[(i64, u64)], ctx: &CheckContext) -> usize {
+        let mut events = vec![topic(true, Trim::Never), produced(0, 9)];
+        events.extend(records.iter().map(|(offset, counter)| final_read(*offset, &[*counter])));
+        events.push(read_back(0, 9));
+        verdict_in(events, ctx)
+    }
+
+    #[test]
+    fn a_flipped_batch_excuses_gaps_that_it_may_have_made() {
+        let flipped = flipped(2..=3);
+        assert_eq!(left(&[(0, 0), (1, 1), (4, 4)], &flipped), 0);
+        assert_eq!(left(&[(0, 0), (1, 1), (4, 5)], &flipped), 1);
+        assert_eq!(left(&[(0, 0), (2, 1), (3, 2), (4, 4)], &flipped), 1);
+        assert_eq!(left(&[(4, 2)], &flipped), 0);
+        assert_eq!(left(&[(4, 3)], &flipped), 1);
+        assert_eq!(left(&[(1, 1)], &flipped), 1);
+    }
+
+    #[test]
+    fn a_flipped_batch_excuses_nothing_that_stands_twice_or_late() {
+        assert_eq!(left(&[(0, 0), (1, 1), (4, 1)], &flipped(2..=3)), 1);
+        assert_eq!(left(&[(0, 0), (1, 1), (4, 0)], &flipped(2..=3)), 1);
+    }
+
+    #[test]
+    fn a_flipped_batch_excuses_a_refusal_of_its_own_writer_after_a_restart() {
+        let refused = |client| {
+            let first = Content { client, ..content(3) };
+            let error = "45".to_owned();
+            let refused = Event::SequenceRefused { tp: tp(), first, error, at: secs(9) };
+            vec![topic(true, Trim::Never), acked(0, 2, 2), refused]
+        };
+        let restarted = CheckContext { restarts: vec![secs(7)], ..flipped(2..=3) };
+        assert_eq!(verdict_in(refused(1), &restarted), 0);
+        assert_eq!(verdict_in(refused(2), &restarted), 1);
+        assert_eq!(verdict_in(refused(1), &flipped(2..=3)), 1);
+        let of_nobody = CheckContext { restarts: vec![secs(7)], ..flipped(5..=6) };
+        assert_eq!(verdict_in(refused(2), &of_nobody), 0);
     }
 
     fn written(counters: &[u64]) -> usize {

@@ -1,5 +1,6 @@
 //! Short ways to write histories down, for the checkers' tests. Everything happens to one partition.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::context::{CheckContext, Flip};
@@ -70,6 +71,8 @@ pub fn ctx() -> CheckContext {
     CheckContext { single_broker: true, ..CheckContext::default() }
 }
 
-pub fn flipped() -> CheckContext {
-    CheckContext { flips: vec![Flip { path: "/data/0/t-0/0.log".to_owned(), at: secs(5) }], ..ctx() }
+/// A bit of the batch with these offsets was flipped at second 5.
+pub fn flipped(offsets: RangeInclusive<i64>) -> CheckContext {
+    let flip = Flip { topic: "t".to_owned(), topic_id: String::new(), partition: 0, offsets, at: secs(5) };
+    CheckContext { flips: vec![flip], ..ctx() }
 }

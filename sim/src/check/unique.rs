@@ -49,15 +49,15 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                 }));
             }
             Event::BadBytes { reader, tp, offset, detail, span }
-                if !ctx.flipped_under(&tp.topic, tp.partition, span.sent, span.done) =>
+                if !ctx.flipped_under(tp, *offset, *span) =>
             {
                 let who = format!("reader {}/{}", reader.client, reader.pass);
                 found.push(format!("{tp}: {who} got bytes at offset {offset} that nobody wrote: {detail}"));
             }
-            Event::Corrupt { tp, offset, span, .. } if !ctx.flipped(&tp.topic, tp.partition) => {
+            Event::Corrupt { tp, offset, span, .. } if !ctx.flipped(tp, *offset, span.done) => {
                 let at = span.done.as_secs_f64();
                 found.push(format!(
-                    "{tp}: offset {offset} is called corrupt at {at:.3} s, but no bit was flipped"
+                    "{tp}: offset {offset} is called corrupt at {at:.3} s, but no bit of its batch was flipped"
                 ));
             }
             _ => {}
@@ -68,6 +68,7 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::context::Flip;
     use super::super::event::{Reader, Trim};
     use super::super::testing::*;
     use super::*;
@@ -104,10 +105,14 @@ mod tests {
         let reader = Reader { client: 1, pass: 0 };
         let bad = Event::BadBytes { reader, tp: tp(), offset: 3, detail: "crc".to_owned(), span: span(8, 9) };
         assert_eq!(verdict(vec![bad.clone()], &ctx()), 1);
-        assert_eq!(verdict(vec![bad.clone()], &flipped()), 0);
-        let verified_anew = CheckContext { restarts: vec![secs(7)], ..flipped() };
+        assert_eq!(verdict(vec![bad.clone()], &flipped(2..=3)), 0);
+        assert_eq!(verdict(vec![bad.clone()], &flipped(4..=5)), 1);
+        let verified_anew = CheckContext { restarts: vec![secs(7)], ..flipped(2..=3) };
         assert_eq!(verdict(vec![bad], &verified_anew), 1);
         assert_eq!(verdict(vec![corrupt(4)], &ctx()), 1);
-        assert_eq!(verdict(vec![corrupt(4)], &flipped()), 0);
+        assert_eq!(verdict(vec![corrupt(4)], &flipped(4..=5)), 0);
+        assert_eq!(verdict(vec![corrupt(4)], &flipped(5..=6)), 1);
+        let later = Flip { at: secs(92), ..flipped(4..=5).flips.remove(0) };
+        assert_eq!(verdict(vec![corrupt(4)], &CheckContext { flips: vec![later], ..ctx() }), 1);
     }
 }

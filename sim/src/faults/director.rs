@@ -86,7 +86,17 @@ impl Director {
 
     /// Notes that `fault` was applied now.
     pub(super) fn note(&self, fault: &Fault) {
+        self.announce(fault);
+        self.count(fault);
+    }
+
+    /// Tells the log that `fault` begins.
+    pub(super) fn announce(&self, fault: &Fault) {
         tracing::info!(target: "norn_sim::fault", "{fault:?}");
+    }
+
+    /// Notes that `fault` has struck something.
+    pub(super) fn count(&self, fault: &Fault) {
         self.harm.lock().expect("no holder panics").applied.push(fault.clone());
     }
 
@@ -101,6 +111,9 @@ impl Director {
     }
 
     async fn apply(&self, fault: Fault) {
+        if fault.lasts_no_time() {
+            return;
+        }
         match &fault {
             Fault::Kill { broker, down_ms } => self.kill(&fault, *broker, *down_ms).await,
             Fault::Restart { broker } => self.kill(&fault, *broker, 0).await,

@@ -53,8 +53,9 @@ impl Director {
         for_ms: u64,
     ) {
         let host = &self.brokers[broker];
-        self.note(fault);
-        let began = world().elapsed();
+        self.announce(fault);
+        let failures = || DiskCtl::current().stats(host.key).failures;
+        let (began, failed_before) = (world().elapsed(), failures());
         host.expect_trouble();
         let op = match op {
             DiskVerb::Read => DiskOp::Read,
@@ -67,8 +68,11 @@ impl Director {
         self.wait_ms(for_ms).await;
         DiskCtl::current().clear_failures(host.key);
         host.replace_after_trouble();
-        // Which of the syncs since then failed, and so lost what it was for, the disk does not say.
-        self.note_loss(began);
+        if failures() > failed_before {
+            self.count(fault);
+            // Which of the syncs since then failed, and so lost what it was for, the disk does not say.
+            self.note_loss(began);
+        }
     }
 
     pub(super) async fn disk_full(&self, fault: &Fault, broker: usize, room_bytes: u64, for_ms: u64) {

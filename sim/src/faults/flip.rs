@@ -25,6 +25,8 @@ pub struct Corrupted {
     /// Virtual time.
     pub at: Duration,
     pub topic: String,
+    /// As it is displayed.
+    pub topic_id: String,
     pub partition: i32,
     pub first_offset: i64,
     pub last_offset: i64,
@@ -61,6 +63,7 @@ impl Director {
         let corrupted = Corrupted {
             at: world().elapsed(),
             topic: file.topic.clone(),
+            topic_id: topic_id(key, &file.path),
             partition: file.partition,
             first_offset: header.base_offset.0,
             last_offset: header.last_offset().0,
@@ -70,6 +73,14 @@ impl Director {
         tracing::info!(target: "norn_sim::fault", "{corrupted:?}");
         self.harm.lock().expect("no holder panics").corrupted.push(corrupted);
     }
+}
+
+/// The id of the topic that a segment belongs to, as the file beside it has it.
+fn topic_id(key: u64, segment: &str) -> String {
+    let dir = segment.rsplit_once('/').map_or("", |(dir, _)| dir);
+    let bytes = DiskCtl::current().read_raw(key, &format!("{dir}/partition.metadata"), 0, 256);
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().find_map(|line| line.strip_prefix("topic_id: ")).unwrap_or_default().to_owned()
 }
 
 fn pick<T>(items: &[T], choice: u64) -> Option<&T> {

@@ -23,6 +23,9 @@ impl Director {
         for_ms: u64,
     ) {
         let (broker, peers) = (self.brokers[broker].key, self.peers(client));
+        if peers.is_empty() {
+            return;
+        }
         self.note(fault);
         let set = |factor: f64| {
             for peer in &peers {
@@ -44,6 +47,9 @@ impl Director {
         for_ms: u64,
     ) {
         let (broker, peers) = (self.brokers[broker].key, self.peers(client));
+        if peers.is_empty() {
+            return;
+        }
         self.note(fault);
         let set = |loss: f64| {
             for peer in &peers {
@@ -65,6 +71,9 @@ impl Director {
         for_ms: u64,
     ) {
         let (broker, peers) = (self.brokers[broker].key, self.peers(client));
+        if peers.is_empty() {
+            return;
+        }
         self.note(fault);
         for peer in &peers {
             match cut {
@@ -80,9 +89,13 @@ impl Director {
     }
 
     pub(super) fn link_reset(&self, fault: &Fault, broker: usize, client: Option<usize>) {
-        let broker = self.brokers[broker].key;
-        let peer = client.and_then(|client| self.clients.key(client));
-        self.note(fault);
-        NetCtl::current().reset_connections(broker, peer);
+        let (net, broker) = (NetCtl::current(), self.brokers[broker].key);
+        let before = net.stats().resets;
+        for peer in self.peers(client) {
+            net.reset_connections(broker, Some(peer));
+        }
+        if net.stats().resets > before {
+            self.note(fault);
+        }
     }
 }

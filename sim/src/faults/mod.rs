@@ -13,7 +13,8 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-/// One fault of a tape. Brokers and clients are counted from 0; a client that the world does not have is passed over.
+/// One fault of a tape. Brokers and clients are counted from 0; one about a client that the world does not have is passed
+/// over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Fault {
@@ -96,6 +97,21 @@ impl Fault {
         "clock-jump",
         "clock-drift",
     ];
+
+    /// Whether what it does is taken back at once, so that nothing comes of it.
+    pub fn lasts_no_time(&self) -> bool {
+        match self {
+            Self::Pause { for_ms, .. }
+            | Self::DiskSlow { for_ms, .. }
+            | Self::DiskStall { for_ms, .. }
+            | Self::DiskError { for_ms, .. }
+            | Self::DiskFull { for_ms, .. }
+            | Self::LinkSlow { for_ms, .. }
+            | Self::LinkLoss { for_ms, .. }
+            | Self::LinkCut { for_ms, .. } => *for_ms == 0,
+            _ => false,
+        }
+    }
 
     /// The name of this kind.
     pub fn kind(&self) -> &'static str {

@@ -9,12 +9,13 @@ use norn_env::{clock, wait_report};
 use super::director::Director;
 use super::Fault;
 use crate::report::Finding;
+use crate::world::BrokerHost;
 
 /// A broker that is told to stop must have stopped after this, whatever its clients do.
 const STOP_MAX: Duration = Duration::from_secs(60);
 
 impl Director {
-    /// Kills the broker, if it runs, and starts it again.
+    /// Kills the broker, if it runs, and starts it again. It may be about to stop: then it dies in the middle of that.
     pub(super) async fn kill(&self, fault: &Fault, broker: usize, down_ms: u64) {
         let host = &self.brokers[broker];
         if !host.is_running() {
@@ -40,24 +41,30 @@ impl Director {
 
     pub(super) async fn graceful_stop(&self, fault: &Fault, broker: usize, down_ms: u64) {
         let host = &self.brokers[broker];
-        if !host.is_running() {
+        if !host.tell_to_stop() {
             return;
         }
         self.note(fault);
         host.hold();
-        host.tell_to_stop();
-        // A process that hangs on a bad disk, or does not run at all, may take its time; it is killed with the faults' end.
-        let disturbed =
-            self.harm().any(&["disk-stall", "log-stall", "disk-slow", "disk-error", "disk-full", "pause"]);
-        if clock::timeout_at(clock::now() + STOP_MAX, host.ended()).await.is_err() && !disturbed {
+        match clock::timeout_at(clock::now() + STOP_MAX, host.ended()).await {
+            Ok(true) => {}
+            // Another fault took the process away meanwhile, and starts the next one.
+            Ok(false) => return,
+            Err(_) => self.stop_overdue(host),
+        }
+        host.kill();
+        self.wait_ms(down_ms).await;
+        host.release();
+    }
+
+    /// A process that hangs on a bad disk, or does not run at all, may take its time; what else does not end is a finding.
+    fn stop_overdue(&self, host: &BrokerHost) {
+        if !self.harm().any(&["disk-stall", "log-stall", "disk-slow", "disk-error", "disk-full", "pause"]) {
             let waits = wait_report::snapshot().into_iter().filter(|wait| wait.node == host.key);
             let waits: Vec<String> = waits.map(|wait| crate::run::wait_line(&wait)).collect();
             let detail = format!("the broker did not stop within {STOP_MAX:?}\n{}", waits.join("\n"));
             self.harm.lock().expect("no holder panics").findings.push(Finding::new("liveness", detail));
         }
-        host.kill();
-        self.wait_ms(down_ms).await;
-        host.release();
     }
 
     pub(super) async fn power_loss(&self, fault: &Fault, broker: usize, down_ms: u64) {

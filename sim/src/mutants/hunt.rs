@@ -96,8 +96,8 @@ impl Hunter {
             let stops = |report: &&Report| (report.verdict == Verdict::Pass) == mutant.everywhere;
             let Some(report) = ran.values().find(stops) else {
                 hunt.seeds += ran.len() as u64;
-                if let Some(last) = ran.values().last().filter(|_| mutant.everywhere) {
-                    hunt.outcome = self.judge(mutant, exe, last);
+                if mutant.everywhere {
+                    self.judge_all(mutant, exe, clean, &ran, &mut hunt);
                 }
                 return hunt;
             };
@@ -106,7 +106,7 @@ impl Hunter {
                 hunt.outcome = Outcome::Missed { seed: report.seed };
                 return hunt;
             }
-            if self.job(clean, report.seed, None).run_confirmed().verdict == Verdict::Pass {
+            if self.passes(mutant, &self.job(clean, report.seed, None)) {
                 hunt.outcome = self.judge(mutant, exe, report);
                 return hunt;
             }
@@ -130,10 +130,7 @@ impl Hunter {
                             return;
                         }
                         let job = self.job(exe, seed, Some(&mutant.id));
-                        let report = match mutant.lists(Verdict::Nondeterminism.name()) {
-                            true => twice::run(&job),
-                            false => job.run_confirmed(),
-                        };
+                        let report = run(mutant, &job);
                         if (report.verdict == Verdict::Pass) == mutant.everywhere {
                             decided.store(true, Relaxed);
                         }
@@ -145,15 +142,34 @@ impl Hunter {
         ran.into_inner().expect("no holder panics")
     }
 
+    fn passes(&self, mutant: &Mutant, job: &Job) -> bool {
+        run(mutant, job).verdict == Verdict::Pass
+    }
+
+    /// Judges a mutant that failed in every seed: in each the listed check must be what fired, and the build without it
+    /// must pass.
+    fn judge_all(
+        &self,
+        mutant: &Mutant,
+        exe: &Path,
+        clean: &Path,
+        ran: &BTreeMap<u64, Report>,
+        hunt: &mut Hunt,
+    ) {
+        let is_clean = |seed: u64| self.passes(mutant, &self.job(clean, seed, None));
+        let telling;
+        (telling, hunt.passed_over) = most_telling(mutant, ran, is_clean);
+        if let Some(report) = telling {
+            hunt.outcome = self.judge(mutant, exe, report);
+        }
+    }
+
     fn judge(&self, mutant: &Mutant, exe: &Path, failed: &Report) -> Outcome {
         let seed = failed.seed;
         let Some(check) = check(mutant, failed) else {
             return Outcome::Unlisted { seed, check: failed.signature() };
         };
-        let passes = |seed| {
-            let calm = self.job(exe, seed, Some(&mutant.id)).arg("--no-faults");
-            calm.run_confirmed().verdict == Verdict::Pass
-        };
+        let passes = |seed| self.passes(mutant, &self.job(exe, seed, Some(&mutant.id)).arg("--no-faults"));
         // The seed that found it first: what that does without faults is the closest.
         let mut calm = std::iter::once(seed).chain(self.first_seed..self.first_seed + CALM_SEEDS);
         match mutant.at_boot || calm.any(passes) {
@@ -163,12 +179,32 @@ impl Hunter {
     }
 
     /// The command that shows what `check` found again.
-    pub fn replay(exe: &Path, mutant: &str, check: &str, seed: u64) -> String {
-        let how = match check == Verdict::Nondeterminism.name() {
-            true => format!("sweep --seeds {seed}..{} --twice-one-in 1", seed + 1),
-            false => format!("replay --seed {seed}"),
+    pub fn again(&self, exe: &Path, mutant: &str, check: &str, seed: u64) -> String {
+        let verdict = match check == Verdict::Nondeterminism.name() {
+            true => Verdict::Nondeterminism,
+            false => Verdict::Correctness,
         };
-        format!("NORN_MUTANT={mutant} {} {how}", exe.display())
+        self.job(exe, seed, Some(mutant)).again(verdict)
+    }
+}
+
+/// Of seeds that all failed: one in which nothing fired that the header lists, or the last one. And the seeds that fail
+/// without the mutant, too.
+fn most_telling<'a>(
+    mutant: &Mutant,
+    ran: &'a BTreeMap<u64, Report>,
+    is_clean: impl Fn(u64) -> bool,
+) -> (Option<&'a Report>, Vec<u64>) {
+    let (telling, passed_over): (Vec<u64>, Vec<u64>) = ran.keys().partition(|seed| is_clean(**seed));
+    let unlisted = telling.iter().find(|seed| check(mutant, &ran[seed]).is_none());
+    (unlisted.or(telling.last()).map(|seed| &ran[seed]), passed_over)
+}
+
+/// Runs a seed in the way in which the mutant shows: two traces only side by side.
+fn run(mutant: &Mutant, job: &Job) -> Report {
+    match mutant.lists(Verdict::Nondeterminism.name()) {
+        true => twice::run(job),
+        false => job.run_confirmed(),
     }
 }
 
@@ -210,6 +246,21 @@ mod tests {
             own_build: false,
             path: "m.patch".into(),
         }
+    }
+
+    #[test]
+    fn a_mutant_that_shows_in_every_seed_is_judged_in_each() {
+        let failed = |seed, checker: &str| {
+            (seed, Report::bare(seed, Verdict::Correctness, Finding::new(checker, "x")))
+        };
+        let ran = BTreeMap::from([failed(1, "order"), failed(2, "acked-durable"), failed(3, "order")]);
+        let told = |clean: &[u64]| {
+            let (report, passed_over) = most_telling(&mutant(&["order"]), &ran, |seed| clean.contains(&seed));
+            (report.map(|report| report.seed), passed_over)
+        };
+        assert_eq!(told(&[1, 2, 3]), (Some(2), vec![]));
+        assert_eq!(told(&[1, 3]), (Some(3), vec![2]));
+        assert_eq!(told(&[]), (None, vec![1, 2, 3]));
     }
 
     #[test]

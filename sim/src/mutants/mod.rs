@@ -110,7 +110,7 @@ pub fn run(args: &MutantsArgs) -> Result<Verdict, MutantsError> {
         write_json(path, &hunts)
             .map_err(|source| MutantsError::Json { path: path.display().to_string(), source })?;
     }
-    print_board(&hunts, &all, &builds);
+    print_board(&hunter, &hunts, &all, &builds);
     let found = hunts.iter().all(|hunt| matches!(hunt.outcome, Outcome::Found { .. }));
     Ok(if found { Verdict::Pass } else { Verdict::Harness })
 }
@@ -125,7 +125,7 @@ fn told(outcome: &Outcome) -> String {
     }
 }
 
-fn print_board(hunts: &[Hunt], all: &[Mutant], builds: &Builds) {
+fn print_board(hunter: &Hunter, hunts: &[Hunt], all: &[Mutant], builds: &Builds) {
     println!("\n{:<32} {:>6} {:>11} {:>8}  found by", "mutant", "seeds", "virtual s", "CPU s");
     for Hunt { mutant, outcome, seeds, virtual_s, cpu_s, passed_over } in hunts {
         println!("{mutant:<32} {seeds:>6} {virtual_s:>11.0} {cpu_s:>8.1}  {}", told(outcome));
@@ -140,7 +140,7 @@ fn print_board(hunts: &[Hunt], all: &[Mutant], builds: &Builds) {
             Outcome::Found { seed, check }
             | Outcome::Blunt { seed, check }
             | Outcome::Unlisted { seed, check } => {
-                println!("    {}", Hunter::replay(builds.of(mutant), mutant, check, *seed))
+                println!("    {}", hunter.again(builds.of(mutant), mutant, check, *seed))
             }
         }
     }

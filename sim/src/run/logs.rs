@@ -1,7 +1,7 @@
 //! The world's log lines: the errors among them are kept for the report; the rest is printed on demand, with virtual times.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write};
-use std::sync::{Arc, Mutex};
 
 use madsim::time::TimeHandle;
 use tracing::field::{Field, Visit};
@@ -16,25 +16,25 @@ use tracing_subscriber::EnvFilter;
 /// Errors that are kept.
 const ERRORS_MAX: usize = 20;
 
-/// The kept errors.
-pub type Errors = Arc<Mutex<Vec<String>>>;
+thread_local! {
+    /// The kept errors of the world that runs on this thread.
+    static ERRORS: RefCell<Vec<String>> = const { RefCell::new(vec![]) };
+}
 
 /// Installs the subscriber of this process. A filter that cannot be parsed lets everything through.
-pub fn install(filter: Option<&str>) -> Errors {
-    let errors = Errors::default();
-    let keep = Keep(errors.clone()).with_filter(LevelFilter::ERROR);
+pub fn install(filter: Option<&str>) {
+    let keep = Keep.with_filter(LevelFilter::ERROR);
     let printed = filter.map(|filter| {
         let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("trace"));
         tracing_subscriber::fmt::layer().with_timer(Virtual).with_ansi(false).with_filter(filter)
     });
     // A second run in one process keeps the first one's subscriber.
     let _ = tracing_subscriber::registry().with(keep).with(printed).try_init();
-    errors
 }
 
-/// What was kept.
-pub fn taken(errors: &Errors) -> Vec<String> {
-    std::mem::take(&mut errors.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+/// What was kept on this thread.
+pub fn taken() -> Vec<String> {
+    ERRORS.take()
 }
 
 struct Virtual;
@@ -46,20 +46,21 @@ impl FormatTime for Virtual {
     }
 }
 
-struct Keep(Errors);
+struct Keep;
 
 impl<S: Subscriber> Layer<S> for Keep {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if *event.metadata().level() != Level::ERROR {
             return;
         }
-        let mut errors = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if errors.len() < ERRORS_MAX {
-            let now = TimeHandle::try_current().map_or(0.0, |time| time.elapsed().as_secs_f64());
-            let mut line = Line(format!("{now:.3}s {}:", event.metadata().target()));
-            event.record(&mut line);
-            errors.push(line.0);
-        }
+        let now = TimeHandle::try_current().map_or(0.0, |time| time.elapsed().as_secs_f64());
+        let mut line = Line(format!("{now:.3}s {}:", event.metadata().target()));
+        event.record(&mut line);
+        ERRORS.with_borrow_mut(|errors| {
+            if errors.len() < ERRORS_MAX {
+                errors.push(line.0);
+            }
+        });
     }
 }
 

@@ -20,6 +20,9 @@ use crate::world::{self, ConfigRefused, Outcome};
 /// Virtual time that no world reaches: its phases are bounded, this catches a simulator that forgot one.
 const VIRTUAL_MAX: Duration = Duration::from_secs(3600);
 
+/// The argument of `personality` that only asks.
+pub const ASK_PERSONA: libc::c_ulong = 0xffff_ffff;
+
 /// The names of threads that worlds run on start with this.
 const THREAD: &str = "seed ";
 
@@ -44,7 +47,7 @@ pub fn run(tape: Tape, how: How) -> Report {
     let seed = tape.seed;
     panics::record();
     // On this thread: the filter of a replay makes hash maps, which would give those of the world other seeds.
-    let errors = logs::install(how.trace.as_deref());
+    logs::install(how.trace.as_deref());
     // A fresh thread: madsim can seed the hash maps only of a thread that has made none.
     let simulation =
         std::thread::Builder::new().name(format!("{THREAD}{seed}")).spawn(move || simulate(tape, how));
@@ -56,7 +59,6 @@ pub fn run(tape: Tape, how: How) -> Report {
             Finding::new("no-panic", "the simulator panicked outside of the world"),
         )
     });
-    report.errors = logs::taken(&errors);
     report.wall_s = began.elapsed().as_secs_f64();
     report.cpu_s = cpu_s();
     report.aslr = aslr();
@@ -100,6 +102,8 @@ fn simulate(tape: Tape, how: How) -> Report {
             Report::bare(seed, verdict, finding)
         }
     };
+    report.errors = logs::taken();
+    judge_errors(&mut report);
     if let Some(world) = world {
         let hash = world.trace().hash();
         report.hash = format!("{:016x}", hash.hash);
@@ -120,6 +124,7 @@ fn judged(seed: u64, outcome: Result<Outcome, ConfigRefused>) -> Report {
         }
     };
     let verdict = match outcome.findings.iter().map(|finding| finding.checker.as_str()).next() {
+        None if !outcome.judged => Verdict::NotJudged,
         None => Verdict::Pass,
         Some("liveness") => Verdict::Liveness,
         Some(_) => Verdict::Correctness,
@@ -133,6 +138,21 @@ fn judged(seed: u64, outcome: Result<Outcome, ConfigRefused>) -> Report {
     report.commits = outcome.stats.commits;
     report.waits = outcome.waits;
     report
+}
+
+/// Faults after which the broker may say that something is in error.
+const FAULTS_OF_DISKS: [&str; 3] = ["disk-error", "disk-full", "bit-flip"];
+
+/// An error that is logged where no fault explains it is a finding, whatever clients saw of it.
+fn judge_errors(report: &mut Report) {
+    let judged = matches!(report.verdict, Verdict::Pass | Verdict::Correctness | Verdict::Liveness);
+    let explained = FAULTS_OF_DISKS.iter().any(|kind| report.faults.contains_key(*kind));
+    let Some(error) = report.errors.first().filter(|_| judged && !explained) else { return };
+    let detail = format!("an error was logged in a world whose disks were sound: {error}");
+    report.findings.push(Finding::new("no-error-log-unexplained", detail));
+    if report.verdict == Verdict::Pass {
+        report.verdict = Verdict::Correctness;
+    }
 }
 
 /// One line of the wait-for report.
@@ -150,15 +170,19 @@ fn cpu_s() -> f64 {
         libc::getrusage(libc::RUSAGE_SELF, &mut usage);
         usage
     };
+    seconds(&usage)
+}
+
+/// The CPU time in what a process used.
+pub fn seconds(usage: &libc::rusage) -> f64 {
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
 /// Whether the addresses of this process are random.
 fn aslr() -> bool {
-    const ASK: libc::c_ulong = 0xffff_ffff;
     // SAFETY: this argument only asks.
-    let persona = unsafe { libc::personality(ASK) };
+    let persona = unsafe { libc::personality(ASK_PERSONA) };
     persona & libc::ADDR_NO_RANDOMIZE == 0
 }
 

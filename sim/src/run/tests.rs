@@ -3,6 +3,7 @@
 use super::*;
 use crate::faults::{Direction, DiskVerb, Fault};
 use crate::tape::Timed;
+use crate::workload::Role;
 
 /// The world of a seed without clients and faults.
 fn empty(seed: u64) -> Tape {
@@ -11,8 +12,15 @@ fn empty(seed: u64) -> Tape {
     tape
 }
 
-fn with_faults(seed: u64, faults: Vec<Fault>) -> Tape {
-    let mut tape = empty(seed);
+/// The world of a seed with two producers and without faults.
+fn busy(seed: u64) -> Tape {
+    let mut tape = Tape::draw(seed).without_faults();
+    tape.clients.clients.retain(|client| matches!(client.role, Role::Idempotent { .. } | Role::Plain { .. }));
+    tape.clients.clients.truncate(2);
+    tape
+}
+
+fn with_faults(mut tape: Tape, faults: Vec<Fault>) -> Tape {
     tape.faults = faults.into_iter().zip(1..).map(|(fault, i)| Timed { at_ms: i * 4_000, fault }).collect();
     tape
 }
@@ -33,7 +41,7 @@ fn an_empty_world_passes_and_goes_through_all_phases() {
 #[test]
 fn faults_of_processes_and_clocks_strike_and_are_taken_back() {
     let report = passes(with_faults(
-        2,
+        empty(2),
         vec![
             Fault::Kill { broker: 0, down_ms: 500 },
             Fault::Restart { broker: 0 },
@@ -50,7 +58,7 @@ fn faults_of_processes_and_clocks_strike_and_are_taken_back() {
 #[test]
 fn faults_of_disks_and_links_strike_and_are_taken_back() {
     let report = passes(with_faults(
-        3,
+        busy(3),
         vec![
             Fault::DiskSlow { broker: 0, factor: 5, for_ms: 1_000 },
             Fault::DiskStall { broker: 0, dir: Some(0), for_ms: 1_000 },
@@ -72,7 +80,47 @@ fn a_fault_that_finds_nothing_to_strike_is_not_counted() {
         Fault::BitFlip { broker: 0, file: 1, batch: 2, bit: 3 },
         Fault::ClientCrash { client: 9, down_ms: 100 },
     ];
-    assert!(passes(with_faults(4, nothing)).faults.is_empty());
+    assert!(passes(with_faults(empty(4), nothing)).faults.is_empty());
+}
+
+#[test]
+fn a_fault_about_a_client_that_is_not_there_leaves_the_others_alone() {
+    let (broker, client, for_ms) = (0, Some(99), 1_000);
+    let nothing = vec![
+        Fault::LinkSlow { broker, client, factor: 5, for_ms },
+        Fault::LinkLoss { broker, client, percent: 30, for_ms },
+        Fault::LinkCut { broker, client, cut: Direction::Both, for_ms },
+        Fault::LinkReset { broker, client },
+    ];
+    assert!(passes(with_faults(busy(3), nothing)).faults.is_empty());
+}
+
+#[test]
+fn a_fault_that_is_taken_back_at_once_is_not_counted() {
+    let nothing = vec![
+        Fault::DiskError { broker: 0, op: DiskVerb::Sync, count: 1, for_ms: 0 },
+        Fault::DiskFull { broker: 0, room_bytes: 0, for_ms: 0 },
+        Fault::Pause { broker: 0, for_ms: 0 },
+    ];
+    assert!(passes(with_faults(busy(3), nothing)).faults.is_empty());
+}
+
+#[test]
+fn a_disk_error_that_no_operation_meets_is_not_counted() {
+    let unmet = Fault::DiskError { broker: 0, op: DiskVerb::Read, count: 1_000_000, for_ms: 1 };
+    assert!(passes(with_faults(empty(4), vec![unmet])).faults.is_empty());
+}
+
+#[test]
+fn a_process_that_stops_can_be_killed_and_its_host_lose_power() {
+    for disturbance in [Fault::Kill { broker: 0, down_ms: 500 }, Fault::PowerLoss { broker: 0, down_ms: 500 }]
+    {
+        let mut tape = with_faults(empty(5), vec![Fault::GracefulStop { broker: 0, down_ms: 500 }]);
+        tape.world.brokers[0].disk.sync_us = 100_000..200_000;
+        let at_ms = tape.faults[0].at_ms + 20;
+        tape.faults.push(Timed { at_ms, fault: disturbance });
+        assert_eq!(passes(tape).faults.len(), 2);
+    }
 }
 
 #[test]
@@ -86,4 +134,35 @@ fn settings_that_the_broker_refuses_are_the_harness_s_failure() {
 fn a_world_can_be_cut_off() {
     let report = run(empty(7), How { until: Some(Duration::from_secs(20)), ..How::default() });
     assert!((19.0..21.0).contains(&report.virtual_s), "{}", report.virtual_s);
+    assert_eq!(report.verdict, Verdict::NotJudged);
+}
+
+#[test]
+fn a_world_with_clients_can_be_cut_off() {
+    let report = run(Tape::draw(5), How { until: Some(Duration::from_secs(20)), ..How::default() });
+    assert_eq!(report.verdict, Verdict::NotJudged);
+}
+
+#[test]
+fn an_error_line_is_a_finding_unless_a_fault_of_a_disk_explains_it() {
+    let verdict = |faults: &[&str], verdict| {
+        let mut report = Report::bare(1, verdict, Finding::new("x", "y"));
+        report.faults = faults.iter().map(|kind| ((*kind).to_owned(), 1)).collect();
+        report.errors = vec!["1.000s norn_broker: it broke".to_owned()];
+        judge_errors(&mut report);
+        (report.verdict, report.findings.len())
+    };
+    assert_eq!(verdict(&["kill"], Verdict::Pass), (Verdict::Correctness, 2));
+    assert_eq!(verdict(&["kill"], Verdict::Liveness), (Verdict::Liveness, 2));
+    assert_eq!(verdict(&["kill", "bit-flip"], Verdict::Pass), (Verdict::Pass, 1));
+    // What struck a world that crashed is not known.
+    assert_eq!(verdict(&[], Verdict::Crash), (Verdict::Crash, 1));
+}
+
+#[test]
+fn the_errors_of_a_world_are_kept() {
+    logs::install(None);
+    tracing::error!(number = 7, "it broke");
+    assert!(logs::taken()[0].ends_with("it broke number=7"));
+    assert!(logs::taken().is_empty());
 }

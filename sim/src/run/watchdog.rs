@@ -76,7 +76,8 @@ extern "C" fn on_signal(_: libc::c_int) {
 fn bark(stack: &str) -> ! {
     let top = stack.lines().next().unwrap_or_default();
     let finding = Finding::new("hang", format!("virtual time stands still in {top}\n{stack}"));
-    let report = Report::bare(SEED.load(Relaxed), Verdict::Hang, finding);
+    let mut report = Report::bare(SEED.load(Relaxed), Verdict::Hang, finding);
+    report.virtual_s = BEAT.as_secs_f64() * BEATS.load(Relaxed).saturating_sub(1) as f64;
     let json = serde_json::to_string(&report).unwrap_or_default();
     let out = format!("{REPORT_MARK}{json}\n{}\n", report.line());
     // SAFETY: writes bytes that live until it returns, then ends the process without running anything else.

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::report::{Finding, Report, Verdict, REPORT_MARK};
+use crate::run::{seconds, ASK_PERSONA};
 
 /// Tells a build with mutants which of them is on.
 pub const MUTANT_VAR: &str = "NORN_MUTANT";
@@ -53,6 +54,18 @@ impl Job {
         self
     }
 
+    /// The command that shows again what came of the seed. Two traces show only side by side.
+    pub fn again(&self, verdict: Verdict) -> String {
+        let mutant = self.mutant.as_ref().map_or(String::new(), |mutant| format!("{MUTANT_VAR}={mutant} "));
+        let (exe, seed) = (self.exe.display(), self.seed);
+        let how = match verdict {
+            Verdict::Nondeterminism => format!("sweep --seeds {seed}..{} --twice-one-in 1", seed + 1),
+            _ => format!("replay --seed {seed}"),
+        };
+        let args: String = self.args.iter().map(|arg| format!(" {arg}")).collect();
+        format!("{mutant}{exe} {how}{args}")
+    }
+
     /// Runs the seed; a hang is confirmed by one more run at four times the limits, since wall time lies on loaded machines.
     pub fn run_confirmed(&self) -> Report {
         let report = self.run();
@@ -74,7 +87,7 @@ impl Job {
         };
         let stdout = drain(child.stdout.take());
         let stderr = drain(child.stderr.take());
-        let status = wait(&mut child, began + self.wall_limit);
+        let (status, cpu_s) = wait(&mut child, began + self.wall_limit);
         let (stdout, stderr) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
         let found = stdout.lines().rev().find_map(|line| line.strip_prefix(REPORT_MARK));
         let mut report = match (found.and_then(|json| serde_json::from_str(json).ok()), status) {
@@ -86,6 +99,8 @@ impl Job {
             (None, Some(status)) => died(self.seed, status, &tail(&stderr)),
         };
         report.wall_s = began.elapsed().as_secs_f64();
+        // Of a child that was killed nobody else knows.
+        report.cpu_s = cpu_s;
         report
     }
 
@@ -99,15 +114,16 @@ impl Job {
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let aslr = self.aslr;
-        // SAFETY: the closure calls two system calls and allocates nothing.
+        // SAFETY: the closure calls system calls only and allocates nothing.
         unsafe {
             command.pre_exec(move || {
                 // Nothing outlives the sweep.
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                if !aslr {
-                    // Where the system forbids this the report says so (`aslr`), and the seed runs all the same.
-                    libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
-                }
+                // Where the system forbids this the report says so (`aslr`), and the seed runs all the same.
+                let persona = libc::personality(ASK_PERSONA);
+                let fixed = persona | libc::ADDR_NO_RANDOMIZE;
+                let random = persona & !libc::ADDR_NO_RANDOMIZE;
+                libc::personality(if aslr { random } else { fixed } as libc::c_ulong);
                 Ok(())
             });
         }
@@ -127,19 +143,29 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<St
     })
 }
 
-/// Waits for the child; kills it at the deadline, and says so with `None`.
-fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
+/// Waits for the child; kills it at the deadline, and says so with `None`. With it comes the CPU time that it took.
+fn wait(child: &mut Child, deadline: Instant) -> (Option<ExitStatus>, f64) {
     loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(LOOK),
-            _ => {
+        match reap(child, libc::WNOHANG) {
+            Some((status, cpu_s)) => return (Some(status), cpu_s),
+            None if Instant::now() < deadline => std::thread::sleep(LOOK),
+            None => {
                 let _ = child.kill();
-                let _ = child.wait();
-                return None;
+                return (None, reap(child, 0).map_or(0.0, |(_, cpu_s)| cpu_s));
             }
         }
     }
+}
+
+/// The end of the child and the CPU time that it took; none as long as it runs.
+fn reap(child: &Child, options: libc::c_int) -> Option<(ExitStatus, f64)> {
+    let (mut status, pid) = (0, child.id() as libc::pid_t);
+    // SAFETY: wait4 fills what it is given; zeros are a `rusage`.
+    let (reaped, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(pid, &mut status, options, &mut usage), usage)
+    };
+    (reaped == pid).then(|| (ExitStatus::from_raw(status), seconds(&usage)))
 }
 
 /// A child that ended without a report.
@@ -157,4 +183,34 @@ fn tail(text: &str) -> String {
         from += 1;
     }
     text[from..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Job {
+        let limit = Duration::from_secs(1);
+        Job { mutant: None, ..Job::new("norn-sim".into(), 7, limit, limit) }
+    }
+
+    #[test]
+    fn a_child_that_is_killed_is_accounted_for() {
+        let mut busy =
+            Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("there is a shell");
+        let (status, cpu_s) = wait(&mut busy, Instant::now() + Duration::from_millis(300));
+        assert_eq!(status, None);
+        assert!(cpu_s > 0.0, "{cpu_s}");
+    }
+
+    #[test]
+    fn a_failure_is_shown_again_by_what_showed_it() {
+        assert_eq!(job().again(Verdict::Hang), "norn-sim replay --seed 7");
+        assert_eq!(job().arg("--no-faults").again(Verdict::Crash), "norn-sim replay --seed 7 --no-faults");
+        let mutant = Job { mutant: Some("canary".to_owned()), ..job() };
+        assert_eq!(
+            mutant.arg("--no-faults").again(Verdict::Nondeterminism),
+            "NORN_MUTANT=canary norn-sim sweep --seeds 7..8 --twice-one-in 1 --no-faults"
+        );
+    }
 }

@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
-use super::summary::{replay_command, Summary};
+use super::summary::Summary;
 use crate::report::{Report, Verdict};
 
-/// Writes a test case for each seed and one for the sweep as a whole.
-pub fn write(path: &Path, reports: &[Report], summary: &Summary) -> io::Result<()> {
+/// Writes a test case for each seed, with the command that shows a failure `again`, and one for the sweep as a whole.
+pub fn write(
+    path: &Path,
+    reports: &[Report],
+    summary: &Summary,
+    again: impl Fn(&Report) -> String,
+) -> io::Result<()> {
     let mut suite = TestSuite::new("norn-sim sweep");
     for report in reports {
         let status = match report.verdict {
@@ -20,11 +25,7 @@ pub fn write(path: &Path, reports: &[Report], summary: &Summary) -> io::Result<(
                 let details =
                     report.findings.iter().map(|finding| format!("{}: {}", finding.checker, finding.detail));
                 let details = details.collect::<Vec<_>>().join("\n");
-                failed(
-                    verdict,
-                    report.signature(),
-                    format!("{details}\n{}", replay_command(report.seed, &summary.commit)),
-                )
+                failed(verdict, report.signature(), format!("{details}\n{}", again(report)))
             }
         };
         let mut case = TestCase::new(format!("seed {}", report.seed), status);

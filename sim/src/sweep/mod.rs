@@ -10,7 +10,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -18,8 +17,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use self::child::Job;
-use self::summary::{replay_command, Summary};
-use crate::report::{Report, Verdict};
+use self::summary::Summary;
+use crate::report::{Report, Verdict, COMMIT};
 
 /// What to sweep, and how.
 #[derive(Debug, Args)]
@@ -36,7 +35,7 @@ pub struct SweepArgs {
     /// Write a line of JSON for each seed, and one for the summary.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Pass over seeds that the JSON file already has as passed, and add to it.
+    /// Pass over seeds that the JSON file already has as passed with this commit, and add to it.
     #[arg(long, requires = "json")]
     pub resume: bool,
     /// Write JUnit XML.
@@ -48,7 +47,7 @@ pub struct SweepArgs {
     /// Real time for which virtual time may stand still, in seconds.
     #[arg(long, default_value_t = 20)]
     pub stall_limit: u64,
-    /// Run one of so many seeds twice, with and without address randomisation, and compare. 0: none.
+    /// Run one of so many seeds twice, and the first, with and without address randomisation, and compare. 0: none.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub twice_one_in: u64,
     /// Leave all faults out of the worlds.
@@ -76,12 +75,17 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
         (None, Some(_)) => 1..u64::MAX,
         (None, None) => return Err(SweepError::NoSeeds),
     };
-    let commit = commit();
+    let again = |report: &Report| job(args, &exe, report.seed).again(report.verdict);
     let mut done = vec![];
     let mut json = None;
     if let Some(path) = &args.json {
         if args.resume {
-            done = resumed(path);
+            let aside;
+            (done, aside) = resumed(path, &seeds);
+            println!(
+                "{} seeds are done; {aside} results of other seeds or commits are left aside",
+                done.len()
+            );
         }
         let mut options = OpenOptions::new();
         options.create(true).write(true).append(args.resume).truncate(!args.resume);
@@ -99,12 +103,7 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
         }
         if report.verdict != Verdict::Pass {
             progress.clear();
-            println!(
-                "{}\n  {}\n  {}",
-                report.line(),
-                report.signature(),
-                replay_command(report.seed, &commit)
-            );
+            println!("{}\n  {}\n  {}", report.line(), report.signature(), again(&report));
         }
         done.push(report);
         progress.show(&done);
@@ -112,14 +111,15 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
     })?;
     progress.clear();
     done.sort_by_key(|report| report.seed);
-    let mut summary = Summary::of(&done, !args.no_faults);
-    (summary.commit, summary.twice, summary.wall_s) = (commit, twice, began.elapsed().as_secs_f64());
+    let mut summary = Summary::of(&done, !args.no_faults, again);
+    (summary.commit, summary.twice, summary.wall_s) =
+        (COMMIT.to_owned(), twice, began.elapsed().as_secs_f64());
     if let Some((path, file)) = &mut json {
         let line = serde_json::json!({ "summary": summary, "verdict": summary.verdict() });
         writeln!(file, "{line}").map_err(|source| file_error(path, source))?;
     }
     if let Some(path) = &args.junit {
-        junit::write(path, &done, &summary).map_err(|source| file_error(path, source))?;
+        junit::write(path, &done, &summary, again).map_err(|source| file_error(path, source))?;
     }
     summary.print();
     println!("sweep verdict={}", summary.verdict());
@@ -136,6 +136,7 @@ fn each_seed(
     mut take: impl FnMut(Report, bool) -> Result<(), SweepError>,
 ) -> Result<(), SweepError> {
     let next = AtomicU64::new(seeds.start);
+    let first = seeds.clone().find(|seed| !skip.contains(seed));
     let (sender, receiver) = mpsc::sync_channel(0);
     std::thread::scope(|threads| {
         for _ in 0..jobs(args.jobs) {
@@ -149,13 +150,8 @@ fn each_seed(
                     if skip.contains(&seed) {
                         continue;
                     }
-                    let secs = Duration::from_secs;
-                    let mut job =
-                        Job::new(exe.to_owned(), seed, secs(args.wall_limit), secs(args.stall_limit));
-                    if args.no_faults {
-                        job = job.arg("--no-faults");
-                    }
-                    let is_twice = args.twice_one_in > 0 && seed % args.twice_one_in == 0;
+                    let job = job(args, exe, seed);
+                    let is_twice = is_twice(args, seed, first);
                     let report = if is_twice { twice::run(&job) } else { job.run_confirmed() };
                     if sender.send((report, is_twice)).is_err() {
                         return;
@@ -172,33 +168,40 @@ fn each_seed(
     })
 }
 
+/// Whether a seed is run twice: one of so many, and in any case the first of the sweep, so that none compares nothing.
+fn is_twice(args: &SweepArgs, seed: u64, first: Option<u64>) -> bool {
+    args.twice_one_in > 0 && (first == Some(seed) || seed.is_multiple_of(args.twice_one_in))
+}
+
+/// The run of one seed.
+fn job(args: &SweepArgs, exe: &Path, seed: u64) -> Job {
+    let secs = Duration::from_secs;
+    let job = Job::new(exe.to_owned(), seed, secs(args.wall_limit), secs(args.stall_limit));
+    if args.no_faults {
+        job.arg("--no-faults")
+    } else {
+        job
+    }
+}
+
 /// How many processes to run at a time.
 pub fn jobs(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
-}
-
-/// The commit that the current directory is at; `unknown` where git does not say.
-pub fn commit() -> String {
-    let git = |args: &[&str]| {
-        let out = Command::new("git").args(args).stderr(std::process::Stdio::null()).output().ok()?;
-        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
-    };
-    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
-    let dirty =
-        git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|changes| !changes.is_empty());
-    format!("{commit}{}", if dirty { " with changes" } else { "" })
 }
 
 fn file_error(path: &Path, source: io::Error) -> SweepError {
     SweepError::File { path: path.display().to_string(), source }
 }
 
-/// The passed seeds of an earlier sweep's file; lines of another kind are passed over.
-fn resumed(path: &Path) -> Vec<Report> {
-    let Ok(file) = File::open(path) else { return vec![] };
+/// The passed seeds of an earlier sweep's file, and the number of results that are not of these seeds or not of this
+/// commit; lines of another kind are passed over.
+fn resumed(path: &Path, seeds: &Range<u64>) -> (Vec<Report>, usize) {
+    let Ok(file) = File::open(path) else { return (vec![], 0) };
     let reports = BufReader::new(file).lines().map_while(Result::ok);
     let reports = reports.filter_map(|line| serde_json::from_str::<Report>(&line).ok());
-    reports.filter(|report| report.verdict == Verdict::Pass).collect()
+    let ours = |report: &Report| seeds.contains(&report.seed) && report.commit == COMMIT;
+    let (ours, others): (Vec<Report>, Vec<Report>) = reports.partition(ours);
+    (ours.into_iter().filter(|report| report.verdict == Verdict::Pass).collect(), others.len())
 }
 
 /// The line that tells how far the sweep is: written over itself on a terminal, now and then elsewhere.
@@ -242,5 +245,56 @@ impl Progress {
         if std::mem::take(&mut self.line_open) {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Finding;
+
+    #[test]
+    fn a_sweep_resumes_its_own_seeds_of_its_own_commit() {
+        let passed = |seed, commit: &str| {
+            let bare = Report::bare(seed, Verdict::Pass, Finding::new("", ""));
+            serde_json::to_string(&Report { commit: commit.to_owned(), ..bare }).unwrap_or_default()
+        };
+        let failed = Report::bare(3, Verdict::Crash, Finding::new("no-panic", "x"));
+        let lines = [
+            passed(1, COMMIT),
+            passed(2, "another"),
+            passed(9, COMMIT),
+            serde_json::to_string(&failed).unwrap_or_default(),
+            "{}".to_owned(),
+        ];
+        let path = std::env::temp_dir().join(format!("norn-sim-resume-{}.json", std::process::id()));
+        std::fs::write(&path, lines.join("\n")).expect("there is room for a few lines");
+        let (done, aside) = resumed(&path, &(1..5));
+        std::fs::remove_file(&path).expect("it was just written");
+        assert_eq!(done.iter().map(|report| report.seed).collect::<Vec<_>>(), [1]);
+        assert_eq!(aside, 2);
+    }
+
+    #[test]
+    fn every_sweep_runs_a_seed_twice_unless_it_is_told_not_to() {
+        let args = |one_in| SweepArgs {
+            seeds: None,
+            minutes: None,
+            jobs: None,
+            json: None,
+            resume: false,
+            junit: None,
+            wall_limit: 1,
+            stall_limit: 1,
+            twice_one_in: one_in,
+            no_faults: false,
+        };
+        let twice = |one_in, seeds: Range<u64>| {
+            let first = Some(seeds.start);
+            seeds.filter(|seed| is_twice(&args(one_in), *seed, first)).collect::<Vec<_>>()
+        };
+        assert_eq!(twice(20, 1..41), [1, 20, 40]);
+        assert_eq!(twice(20, 21..30), [21]);
+        assert!(twice(0, 1..41).is_empty());
     }
 }

@@ -34,6 +34,8 @@ pub struct Group {
     pub verdict: Verdict,
     pub signature: String,
     pub seeds: Vec<u64>,
+    /// The command that shows the first of them again.
+    pub again: String,
 }
 
 /// A sweep in figures.
@@ -65,8 +67,9 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Sums up `reports`. `default_seeds` says that the harness rules apply: nothing was left out of the worlds.
-    pub fn of(reports: &[Report], default_seeds: bool) -> Self {
+    /// Sums up `reports`. `default_seeds` says that the harness rules apply: nothing was left out of the worlds. `again` is
+    /// the command that shows a failure again.
+    pub fn of(reports: &[Report], default_seeds: bool, again: impl Fn(&Report) -> String) -> Self {
         let mut faults: BTreeMap<String, FaultCount> =
             Fault::KINDS.iter().map(|kind| ((*kind).to_owned(), FaultCount::default())).collect();
         let mut probes: BTreeMap<String, u64> = KNOWN.iter().map(|name| ((*name).to_owned(), 0)).collect();
@@ -82,7 +85,12 @@ impl Summary {
             }
             if report.verdict != Verdict::Pass {
                 let signature = report.signature();
-                let group = Group { verdict: report.verdict, signature: signature.clone(), seeds: vec![] };
+                let group = Group {
+                    verdict: report.verdict,
+                    signature: signature.clone(),
+                    seeds: vec![],
+                    again: again(report),
+                };
                 groups.entry(signature).or_insert(group).seeds.push(report.seed);
             }
         }
@@ -187,9 +195,9 @@ impl Summary {
             return;
         }
         println!("failures:");
-        for Group { signature, seeds, .. } in &self.failures {
+        for Group { signature, seeds, again, .. } in &self.failures {
             println!("  {} seeds ({}): {signature}", seeds.len(), first_few(seeds));
-            println!("    replay: {}", replay_command(seeds[0], &self.commit));
+            println!("    again: {again}");
         }
     }
 }
@@ -197,11 +205,6 @@ impl Summary {
 /// Whether a seed with this verdict ended before its time.
 fn cut_short(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Hang | Verdict::Crash | Verdict::Harness)
-}
-
-/// How to see the failure of a seed again.
-pub fn replay_command(seed: u64, commit: &str) -> String {
-    format!("norn-sim replay --seed {seed}  (commit {commit})")
 }
 
 fn first_few(seeds: &[u64]) -> String {
@@ -224,6 +227,10 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 mod tests {
     use super::*;
 
+    fn again(report: &Report) -> String {
+        format!("replay --seed {}", report.seed)
+    }
+
     fn passed(seed: u64, acked: u64) -> Report {
         let mut report = Report::bare(seed, Verdict::Pass, Finding::new("", ""));
         report.findings.clear();
@@ -237,24 +244,24 @@ mod tests {
     #[test]
     fn a_sweep_that_does_too_little_fails_as_harness() {
         let idle: Vec<Report> = (0..100).map(|seed| passed(seed, 10)).collect();
-        assert_eq!(Summary::of(&idle, true).verdict(), Verdict::Harness);
-        assert_eq!(Summary::of(&idle, false).verdict(), Verdict::Pass);
+        assert_eq!(Summary::of(&idle, true, again).verdict(), Verdict::Harness);
+        assert_eq!(Summary::of(&idle, false, again).verdict(), Verdict::Pass);
         let busy: Vec<Report> = (0..100).map(|seed| passed(seed, 5_000)).collect();
-        assert_eq!(Summary::of(&busy, true).verdict(), Verdict::Pass);
+        assert_eq!(Summary::of(&busy, true, again).verdict(), Verdict::Pass);
     }
 
     #[test]
     fn a_fault_kind_that_hardly_strikes_fails_a_large_sweep() {
         let mut reports: Vec<Report> = (0..600).map(|seed| passed(seed, 5_000)).collect();
         reports.iter_mut().skip(3).for_each(|report| _ = report.faults.remove("bit-flip"));
-        let summary = Summary::of(&reports, true);
+        let summary = Summary::of(&reports, true, again);
         assert_eq!(summary.harness, ["bit-flip was applied in 3 of 600 seeds only"]);
     }
 
     #[test]
     fn a_probe_that_is_never_met_fails_a_sweep_of_a_thousand() {
         let reports: Vec<Report> = (0..1_000).map(|seed| passed(seed, 5_000)).collect();
-        assert_eq!(Summary::of(&reports, true).harness.len(), KNOWN.len());
+        assert_eq!(Summary::of(&reports, true, again).harness.len(), KNOWN.len());
     }
 
     #[test]
@@ -264,9 +271,10 @@ mod tests {
         {
             reports.push(Report::bare(seed, verdict, Finding::new("x", format!("at {seed}"))));
         }
-        let summary = Summary::of(&reports, true);
+        let summary = Summary::of(&reports, true, again);
         assert_eq!(summary.failures.len(), 2);
         assert_eq!(summary.failures[0].seeds, [10, 12]);
+        assert_eq!(summary.failures[0].again, "replay --seed 10");
         assert_eq!(summary.verdict(), Verdict::Correctness);
     }
 }

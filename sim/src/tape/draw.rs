@@ -23,7 +23,8 @@ impl Tape {
         };
         let shape = WorldShape { settings: world.brokers[0].config.clone() };
         let clients = Plan::draw(&mut stream("tape/workload"), &shape);
-        let faults = schedule::draw(&stream("tape/faults"), &world, clients.client_count());
+        let mut faults = schedule::draw(&stream("tape/faults"), &world, clients.client_count());
+        schedule::disturb_stops(&stream("tape/disturbed-stops"), &mut faults);
         Self { seed, world, faults, clients }
     }
 }

@@ -117,9 +117,27 @@ impl Tape {
         serde_json::from_slice(&text).map_err(|source| TapeError::Parse { path: shown(), source })
     }
 
-    /// The same world and clients, without anything going wrong.
+    /// The same world and clients, without anything going wrong: not in the network of its own accord, either.
     pub fn without_faults(mut self) -> Self {
         self.faults.clear();
+        self.world.net.loss = 0.0;
+        self.world.net.reset_probability = 0.0;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_world_without_faults_has_a_network_without_faults() {
+        let flaky = |seed: &u64| Tape::draw(*seed).world.net.loss > 0.0;
+        let breaking = |seed: &u64| Tape::draw(*seed).world.net.reset_probability > 0.0;
+        for seed in [(1..).find(flaky).unwrap_or_default(), (1..).find(breaking).unwrap_or_default()] {
+            let tape = Tape::draw(seed).without_faults();
+            assert!(tape.faults.is_empty());
+            assert_eq!((tape.world.net.loss, tape.world.net.reset_probability), (0.0, 0.0));
+        }
     }
 }

@@ -11,6 +11,9 @@ const KIND_ON: f64 = 0.4;
 const QUIET_ONE_IN: u64 = 40;
 /// The last faults strike this long before the end of chaos, so that what they cause still meets load.
 const CALM_MS: u64 = 2_000;
+/// How likely another fault strikes a process that was told to stop, and within which time.
+const STOP_DISTURBED: f64 = 0.5;
+const STOP_TAKES_MS: u64 = 60;
 /// What no fault outlasts.
 const LASTS_MS_MAX: u64 = 15_000;
 
@@ -38,6 +41,25 @@ pub fn draw(dice: &Stream, world: &World, clients: usize) -> Vec<Timed> {
     }
     faults.sort_by_key(|timed| timed.at_ms);
     faults
+}
+
+/// Lets some processes die while they stop, when the mark of a clean end is being written.
+pub fn disturb_stops(dice: &Stream, faults: &mut Vec<Timed>) {
+    let stops = faults.iter().filter_map(|timed| match timed.fault {
+        Fault::GracefulStop { broker, down_ms } => Some((timed.at_ms, broker, down_ms)),
+        _ => None,
+    });
+    let disturbed = stops.filter(|_| dice.chance(STOP_DISTURBED)).map(|(at_ms, broker, down_ms)| {
+        let fault = match dice.below(3) {
+            0 => Fault::Kill { broker, down_ms },
+            1 => Fault::PowerLoss { broker, down_ms },
+            _ => Fault::Restart { broker },
+        };
+        Timed { at_ms: at_ms + dice.below(STOP_TAKES_MS), fault }
+    });
+    let disturbed: Vec<Timed> = disturbed.collect();
+    faults.extend(disturbed);
+    faults.sort_by_key(|timed| timed.at_ms);
 }
 
 /// From one fault of a kind to the next. Faults that take the broker away for long come less often.

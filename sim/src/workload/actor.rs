@@ -54,8 +54,10 @@ impl Actor {
     pub async fn rest(&mut self, pause: Duration) {
         let mut phase = self.phase.clone();
         let end = async move {
-            // The sender lives as long as the world.
-            let _ = phase.wait_for(|phase| *phase >= Phase::Heal).await;
+            if phase.wait_for(|phase| *phase >= Phase::Heal).await.is_err() {
+                // The world was cut off: no end comes any more, and nothing may go on without a pause.
+                std::future::pending::<()>().await;
+            }
         };
         select! {
             () = end => {}

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use madsim::runtime::Handle;
-use norn_env::sim::{node, NetCtl, Stream};
+use norn_env::sim::{node, DiskCtl, NetCtl, Stream};
 use norn_env::{clock, wait_report};
 use tokio::sync::watch;
 
@@ -45,6 +45,9 @@ const GAUGE_EVERY: Duration = Duration::from_secs(2);
 const CONNECTIONS_PER_CLIENT: u64 = 40;
 /// Tasks that a connection, a partition and a broker may have.
 const TASKS_MAX: u64 = 3_000;
+/// Handles that a broker may have of each of its files, and beside them of files that are being written anew or deleted.
+const HANDLES_PER_FILE: u64 = 2;
+const HANDLES_UNDER_WAY: u64 = 200;
 /// The client number of the final reading, as the checkers know it.
 const READER: u32 = u32::MAX;
 /// The client that creates the topics.
@@ -109,7 +112,7 @@ pub async fn drive(
         start(client, &plan, &bootstrap, &history, &phase, &board);
     }
     while *phase.borrow_and_update() < Phase::Heal {
-        gauges(&plan, &history);
+        gauges(&plan, bootstrap.len(), &history);
         // A sender that is gone has nothing more to say.
         if let Ok(Err(_)) = clock::timeout_at(clock::now() + GAUGE_EVERY, phase.changed()).await {
             return;
@@ -122,7 +125,7 @@ pub async fn drive(
             stragglers(&plan, &board, &history);
             return;
         }
-        gauges(&plan, &history);
+        gauges(&plan, bootstrap.len(), &history);
         clock::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -210,13 +213,18 @@ async fn work(actor: &mut Actor) {
 }
 
 /// Reads what must stay below a limit.
-fn gauges(plan: &Plan, history: &History) {
+fn gauges(plan: &Plan, brokers: usize, history: &History) {
     let at = history.now();
     let connections = NetCtl::current().connections() as u64;
     let limit = CONNECTIONS_PER_CLIENT * (plan.clients.len() as u64 + 1);
     history.record(Event::Gauge { name: "connections", value: connections, limit, at });
     let tasks = wait_report::snapshot().len() as u64;
     history.record(Event::Gauge { name: "waiting tasks", value: tasks, limit: TASKS_MAX, at });
+    for broker in (1..=brokers).filter_map(|number| Handle::current().get_node(format!("broker-{number}"))) {
+        let (disks, key) = (DiskCtl::current(), node::key(broker.id()));
+        let limit = HANDLES_PER_FILE * disks.files(key).len() as u64 + HANDLES_UNDER_WAY;
+        history.record(Event::Gauge { name: "open files", value: disks.open_files(key), limit, at });
+    }
 }
 
 /// Records the clients that have not come to the end of their work, and what they were at.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use norn_env::clock;
+use norn_env::clock::{self, Duration};
 use norn_protocol::client::topic_name;
 use norn_protocol::compression::Compression;
 use norn_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -20,6 +20,9 @@ use super::errors::{INVALID_PARTITIONS, TOPIC_ALREADY_EXISTS, UNKNOWN_TOPIC_OR_P
 use super::reading::{latest, read_to, Reading};
 use crate::check::{Content, Event, TopicFacts, Tp, Trim};
 use crate::client::{encode_batch, produce_request, BatchSpec, ProduceAnswer};
+
+/// How long a reader of a topic without a promise takes the latest offset for the latest.
+const LATEST_HOLDS: Duration = Duration::from_secs(10);
 
 /// The names of a process's topics: another one whenever it is not known what became of the last.
 pub struct Names {
@@ -55,15 +58,29 @@ pub async fn live(actor: &mut Actor, names: &mut Names) {
         if !fill(actor, &tp).await {
             return;
         }
-        let mut reading = Reading::new(false);
-        reading.seek(actor, &tp, 0);
-        let ends = BTreeMap::from([((name.to_string(), 0), latest(actor, &tp).await)]);
-        read_to(actor, &mut reading, &ends).await;
+        read_all(actor, &tp).await;
         if actor.cluster.dice().chance(0.4) && !grow(actor, &tp).await {
             return;
         }
         // The last one stays, to be read back in the end.
         if again == 1 || actor.cluster.dice().chance(0.3) || !delete(actor, &tp).await {
+            return;
+        }
+    }
+}
+
+/// Reads up to the latest offset. Where a loss of power may take that away again, it is asked for anew now and then.
+async fn read_all(actor: &mut Actor, tp: &Tp) {
+    let mut reading = Reading::new(false);
+    reading.seek(actor, tp, 0);
+    let kept = actor.plan.default_sync;
+    loop {
+        let ends = BTreeMap::from([((tp.topic.to_string(), tp.partition), latest(actor, tp).await)]);
+        let whole = read_to(actor, &mut reading, &ends);
+        if kept {
+            return whole.await;
+        }
+        if clock::timeout_at(clock::now() + LATEST_HOLDS, whole).await.is_ok() {
             return;
         }
     }

@@ -113,20 +113,22 @@ impl BrokerHost {
         f(&mut self.state.lock().expect("no holder panics"))
     }
 
-    /// Whether a process runs that no fault is about to stop.
+    /// Whether a process runs.
     pub fn is_running(&self) -> bool {
-        self.with(|state| state.process == Process::Running && !state.told_to_stop)
+        self.with(|state| state.process == Process::Running)
     }
 
     /// Ends the process, if there is one, without a word.
     pub fn kill(&self) {
-        self.with(|state| {
+        let incarnation = self.with(|state| {
             if state.process == Process::Running {
                 state.ends.push(world().elapsed());
             }
             state.process = Process::Dead;
+            state.incarnation
         });
         Handle::current().kill(self.id);
+        self.changed.send_replace(incarnation);
     }
 
     /// Starts a process, if none runs.
@@ -160,24 +162,32 @@ impl BrokerHost {
         self.start();
     }
 
-    /// Tells the process to stop.
-    pub fn tell_to_stop(&self) {
+    /// Tells the process to stop. False if there is none, or it was told before.
+    pub fn tell_to_stop(&self) -> bool {
         self.with(|state| {
-            state.told_to_stop = true;
-            if let Some(trigger) = &state.trigger {
+            let news = state.process == Process::Running && !state.told_to_stop;
+            if news {
+                state.told_to_stop = true;
+            }
+            if let Some(trigger) = state.trigger.as_ref().filter(|_| news) {
                 trigger.signal();
             }
-        });
+            news
+        })
     }
 
-    /// Waits until the process has ended.
-    pub async fn ended(&self) {
+    /// Waits until the process that runs now has ended. Whether it did so on its own: else whoever killed it has its
+    /// successor in hand.
+    pub async fn ended(&self) -> bool {
         let mut changed = self.changed.subscribe();
-        while self.with(|state| state.process == Process::Running) {
+        let incarnation = self.with(|state| state.incarnation);
+        let runs = |state: &mut State| state.incarnation == incarnation && state.process == Process::Running;
+        while self.with(runs) {
             if changed.changed().await.is_err() {
-                return;
+                break;
             }
         }
+        self.with(|state| state.incarnation == incarnation && state.process == Process::Exited)
     }
 
     /// Notes that the disk is failing: from here the process may end on its own.

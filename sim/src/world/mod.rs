@@ -31,6 +31,8 @@ const LAST_STOP_MAX: Duration = Duration::from_secs(60);
 /// What came of a world.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
+    /// Whether the world came to its end, where the checkers are asked.
+    pub judged: bool,
     /// Empty if all is well.
     pub findings: Vec<Finding>,
     pub harm: Harm,
@@ -122,7 +124,7 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, bega
     findings.extend(last_stop(&brokers).await);
     let exits = brokers.iter().flat_map(BrokerHost::exits);
     findings.extend(exits.filter(|exit| !exit.explained).map(|exit| unexplained(&exit)));
-    Outcome { findings, harm, stats: history.stats(), waits }
+    Outcome { judged: true, findings, harm, stats: history.stats(), waits }
 }
 
 /// Stops the brokers as an operator does: each must come to a clean end.
@@ -156,7 +158,13 @@ fn context(brokers: &[BrokerHost], harm: &Harm, began: Duration) -> CheckContext
         flips: harm
             .corrupted
             .iter()
-            .map(|flip| Flip { path: flip.path.clone(), at: since(flip.at) })
+            .map(|flip| Flip {
+                topic: flip.topic.clone(),
+                topic_id: flip.topic_id.clone(),
+                partition: flip.partition,
+                offsets: flip.first_offset..=flip.last_offset,
+                at: since(flip.at),
+            })
             .collect(),
         restarts: brokers.iter().flat_map(BrokerHost::ends).map(since).collect(),
         single_broker: brokers.len() == 1,

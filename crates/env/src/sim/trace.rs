@@ -116,7 +116,10 @@ impl Trace {
 
     /// Folds an event that happens now.
     pub fn fold(&self, event: Event) {
-        let at = self.time.as_ref().map_or(Duration::ZERO, TimeHandle::elapsed);
+        self.fold_at(self.time.as_ref().map_or(Duration::ZERO, TimeHandle::elapsed), event);
+    }
+
+    fn fold_at(&self, at: Duration, event: Event) {
         let mut state = self.state.lock().expect("no holder panics");
         state.lanes.fold(at.as_nanos() as u64);
         for word in event.words() {
@@ -245,6 +248,24 @@ mod tests {
                 flip(&mut changed[i], 1 << bit);
                 assert_ne!(changed, trace);
                 assert_ne!(hash(&changed), before, "event {i}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_of_the_time_of_any_event_changes_the_hash() {
+        let hash = |times: &[u64]| {
+            let trace = Trace::detached();
+            let events = one_of_each().into_iter().zip(times);
+            events.for_each(|(event, at)| trace.fold_at(Duration::from_nanos(*at), event));
+            trace.hash().hash
+        };
+        let times = [10, 20, 30, 40, 50];
+        for i in 0..times.len() {
+            for bit in 0..64 {
+                let mut changed = times;
+                changed[i] ^= 1 << bit;
+                assert_ne!(hash(&changed), hash(&times), "event {i}, bit {bit}");
             }
         }
     }

@@ -78,7 +78,7 @@ impl Segment {
         }
         let end = sound_to.min(wanted.end);
         let Some(first) = self.find(home, wanted.offset).await? else {
-            return Err(self.corrupt(home.start, home.first, home.next));
+            return self.locate_in_damaged(home, wanted, epochs).await;
         };
         if first.position >= end {
             return Ok(None);
@@ -163,7 +163,8 @@ impl Segment {
         Ok(if len > CHECK_INLINE_MAX { task::blocking("check records", count).await } else { count() })
     }
 
-    /// The batch with `offset` in a sound interval.
+    /// The batch with `offset` in a sound interval. None if the headers there contradict one another: bits that decayed
+    /// since it was checked may have one batch claim the offsets of the next.
     async fn find(&self, home: Interval, offset: Offset) -> Result<Option<Place>, ReadError> {
         if offset == home.first {
             return Ok(Some(Place { position: home.start, len: None }));
@@ -172,7 +173,14 @@ impl Segment {
         loop {
             match walk.next(Check::Header).await.map_err(ReadError::io(self.file.path()))? {
                 Step::Batch { position, header } if header.next_offset() > offset => {
-                    return Ok(Some(Place { position, len: Some(header.total_len() as u64) }));
+                    let next = walk.next(Check::Header).await.map_err(ReadError::io(self.file.path()))?;
+                    let agrees = match next {
+                        Step::Batch { .. } => true,
+                        Step::End => header.next_offset() == home.next,
+                        Step::Damaged => false,
+                    };
+                    let place = Place { position, len: Some(header.total_len() as u64) };
+                    return Ok(agrees.then_some(place));
                 }
                 Step::Batch { .. } => {}
                 Step::Damaged | Step::End => return Ok(None),

@@ -79,6 +79,11 @@ impl DiskCtl {
         self.0.with(node, |node| node.volumes.values().map(|volume| volume.tree.used()).sum())
     }
 
+    /// Handles on files that the node's process has open.
+    pub fn open_files(&self, node: u64) -> u64 {
+        self.0.with(node, |node| node.volumes.values().map(|volume| volume.tree.opens()).sum())
+    }
+
     /// Makes the next kill of the node a loss of power.
     pub fn power_fail_on_next_reset(&self, node: u64) {
         self.0.with(node, |node| node.power_fails = true);
@@ -155,5 +160,38 @@ impl DiskCtl {
             matching.next().map(f)
         };
         self.0.with(node, find)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use madsim::runtime::Handle;
+
+    use super::*;
+    use crate::disk::{Disk, Open};
+    use crate::sim::{node, simulate, Options};
+
+    #[test]
+    fn open_files_are_counted_until_they_are_closed_or_their_process_dies() {
+        simulate(1, Options::default(), || async {
+            let host = Handle::current().create_node().build();
+            let key = node::key(host.id());
+            let open = || DiskCtl::current().open_files(key);
+            let process = async {
+                let disk = Disk::open(Path::new("/data")).unwrap();
+                let first = disk.open_file("a", Open::Create).await.unwrap();
+                (first.clone(), disk.open_file("a", Open::Read).await.unwrap())
+            };
+            let (first, second) = host.spawn(process).await.unwrap();
+            assert_eq!(open(), 2);
+            drop(first);
+            assert_eq!(open(), 1);
+            Handle::current().kill(host.id());
+            assert_eq!(open(), 0);
+            drop(second);
+            assert_eq!(open(), 0);
+        });
     }
 }

@@ -130,6 +130,11 @@ impl Tree {
         }
     }
 
+    /// Handles on files.
+    pub(super) fn opens(&self) -> u64 {
+        self.files.values().map(|node| node.opens).sum()
+    }
+
     pub(super) fn content(&mut self, ino: Ino) -> io::Result<&mut Content> {
         self.files.get_mut(&ino).map(|node| &mut node.content).ok_or_else(|| errno(libc::ESTALE))
     }

@@ -79,6 +79,35 @@ fn a_flipped_epoch_costs_only_its_batch_and_is_not_taken_for_a_new_one() {
     }
 }
 
+/// Flips a bit of the header of one batch under a log that trusts what it wrote, and reads the first record of each other
+/// batch and the last.
+async fn flip_under_and_read(root: PathBuf, byte: usize, bit: u8) {
+    let config = LogConfig { index_interval_bytes: 1 << 20, segment_bytes: 1 << 20, ..small() };
+    let (mut log, _) = open(&root, &config, None).await;
+    for _ in 0..BATCHES {
+        append_synced(&mut log, 2, 60, 0).await;
+    }
+    let mut bytes = read_raw(&root, &segment_name(0)).await;
+    let (base, range) = places(&bytes)[5].clone();
+    bytes[range.start + byte] ^= 1 << bit;
+    write_raw(&root, &segment_name(0), bytes).await;
+    for offset in (0..2 * BATCHES).filter(|offset| offset & !1 != base) {
+        let batches = fetch(&log.view(), offset, 1, limit(&log)).await;
+        let batches = batches.unwrap_or_else(|e| panic!("{offset}, hit {base}: {e}"));
+        assert_eq!(batches[0].bytes, crate::testing::batch_at(offset & !1, 2, 0, 60), "{offset}");
+    }
+    log.close().await.unwrap();
+}
+
+#[test]
+fn a_number_of_offsets_that_is_flipped_under_a_log_hides_no_other_batch() {
+    for byte in 23..27 {
+        for bit in [0, 1, 4] {
+            run(move |root| flip_under_and_read(root, byte, bit));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 25, ..ProptestConfig::default() })]
 
