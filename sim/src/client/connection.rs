@@ -139,7 +139,7 @@ impl Connection {
     /// Sends a request that has no answer (Produce with acks=0).
     pub async fn send_unanswered<R: Request>(&self, version: i16, request: &R) -> Result<(), CallError> {
         let bytes = self.encode(self.next_correlation(), version, request)?;
-        self.outgoing.send(Outgoing { bytes, reply: None }).await.map_err(|_| CallError::Lost)
+        self.push(Outgoing { bytes, reply: None }).await
     }
 
     fn encode<R: Request>(&self, correlation: i32, version: i16, request: &R) -> Result<Bytes, CallError> {
@@ -157,8 +157,20 @@ impl Connection {
         let (to, reply) = oneshot::channel();
         let sent = self.who.history.now();
         let outgoing = Outgoing { bytes, reply: Some(Reply { correlation, to }) };
-        self.outgoing.send(outgoing).await.map_err(|_| CallError::Lost)?;
+        self.push(outgoing).await?;
         Ok(Pending { connection: self, version, sent, reply, request: PhantomData })
+    }
+
+    /// Queues a request. A connection that takes none for as long as an answer may take is given up.
+    async fn push(&self, outgoing: Outgoing) -> Result<(), CallError> {
+        let deadline = clock::now() + self.who.request_timeout;
+        match clock::timeout_at(deadline, self.outgoing.send(outgoing)).await {
+            Ok(sent) => sent.map_err(|_| CallError::Lost),
+            Err(_) => {
+                self.close();
+                Err(CallError::TimedOut)
+            }
+        }
     }
 
     fn next_correlation(&self) -> i32 {
