@@ -26,7 +26,9 @@ fn streams(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
         let facts = log.facts(&tp.topic);
         // Where bytes may be lost, so may the sequence that a producer had come to.
         let forgets = !facts.sync && !ctx.losses.is_empty();
-        for (offset, content) in &read.records {
+        // What lies below the start was let go while it was read, and with it what followed.
+        let kept = read.records.iter().filter(|record| *record.0 >= read.start);
+        for (offset, content) in kept {
             let stream = (content.client, content.stream);
             let previous = last.insert(stream, (*offset, *content));
             let first = idempotent.get(&(*tp, content.client, content.stream)).filter(|_| !forgets);

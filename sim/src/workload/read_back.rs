@@ -57,20 +57,26 @@ fn known_topics(actor: &Actor) -> Vec<(Arc<str>, bool)> {
 
 /// Reads one partition from its start to its end.
 async fn read(actor: &mut Actor, tp: &Tp) {
-    let start = loop {
-        let (connection, _) = actor.cluster.leader(&tp.topic, tp.partition).await;
-        if let Ok(Some(start)) = list_offset(actor, &connection, tp, EARLIEST).await {
-            break start;
-        }
-        actor.cluster.forget(&tp.topic);
-        actor.cluster.pause().await;
-    };
+    let start = earliest(actor, tp).await;
     let end = latest(actor, tp).await;
     let mut reading = Reading::new(false);
     reading.seek(actor, tp, start);
     let ends = BTreeMap::from([((tp.topic.to_string(), tp.partition), end)]);
     read_to(actor, &mut reading, &ends).await;
+    // Retention goes on while we read.
+    let start = earliest(actor, tp).await.max(start);
     actor.record(Event::ReadBack { tp: tp.clone(), start, end, at: actor.history().now() });
+}
+
+async fn earliest(actor: &mut Actor, tp: &Tp) -> i64 {
+    loop {
+        let (connection, _) = actor.cluster.leader(&tp.topic, tp.partition).await;
+        if let Ok(Some(start)) = list_offset(actor, &connection, tp, EARLIEST).await {
+            return start;
+        }
+        actor.cluster.forget(&tp.topic);
+        actor.cluster.pause().await;
+    }
 }
 
 /// Fetches what all groups of the history have committed.

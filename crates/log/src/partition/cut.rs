@@ -138,6 +138,16 @@ impl PartitionLog {
         saved.map_err(|e| self.failed("write the start of", &self.dir, e))
     }
 
+    /// Saves the start if the disk has room for it; whether it had.
+    async fn try_save_start(&self, start: Offset) -> Result<bool, LogError> {
+        let text = start.0.to_string();
+        match checkpoint::write(&self.disk, &self.dir, START_FILE, text.as_bytes()).await {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == std::io::ErrorKind::StorageFull => Ok(false),
+            Err(e) => Err(self.failed("write the start of", &self.dir, e)),
+        }
+    }
+
     /// Removes the first `count` segments, not the active one. Readers that hold them may go on reading.
     pub(super) async fn remove_first(&mut self, count: usize) -> Result<(), LogError> {
         assert!(count < self.segments.len(), "the active segment of {} stays", self.id);
@@ -146,14 +156,19 @@ impl PartitionLog {
         }
         let segments = self.segments.clone();
         let (gone, kept) = segments.split_at(count);
+        // A loss of power may bring back any of the removed files and not the others: then the start tells that all are
+        // gone. Where there is no room to say so, they go one by one, from the first on.
+        let told = self.start >= kept[0].base() || self.try_save_start(kept[0].base()).await?;
         self.segments = kept.into();
         self.start = self.start.max(kept[0].base());
         Arc::make_mut(&mut self.epochs).truncate_from_start(self.start);
-        // From the first on, so that a crash in between leaves a log without a hole.
         for segment in gone {
             self.dirty.forget(segment.base());
             self.remove_file(&path(&self.dir, segment.base(), LOG_SUFFIX)).await?;
             self.remove_file(&path(&self.dir, segment.base(), INDEX_SUFFIX)).await?;
+            if !told {
+                self.disk.sync_dir(&self.dir).await.map_err(|e| self.failed("sync", &self.dir, e))?;
+            }
         }
         self.disk.sync_dir(&self.dir).await.map_err(|e| self.failed("sync", &self.dir, e))?;
         for segment in gone {

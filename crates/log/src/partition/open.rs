@@ -19,7 +19,7 @@ use crate::id::LogId;
 use crate::rounds::{LogKey, RoundsHandle};
 use crate::segment::scan::Damage;
 use crate::segment::writer::Writer;
-use crate::segment::{parse_name, path, LOG_SUFFIX};
+use crate::segment::{parse_name, path, INDEX_SUFFIX, LOG_SUFFIX};
 
 /// What is needed to open a log.
 #[derive(Clone, Debug)]
@@ -85,6 +85,7 @@ impl Opening {
         let exists = |name: &str| entries.iter().any(|e| e.name == name);
         let epochs = if exists(EPOCHS_FILE) { self.stored_epochs().await? } else { Stored::Missing };
         let start = if exists(START_FILE) { self.stored_start().await? } else { Offset::ZERO };
+        let files = self.without_removed(files, start).await?;
 
         let mut segments: Vec<RecoveredSegment> = Vec::new();
         for (at, &(base, len)) in files.iter().enumerate() {
@@ -157,6 +158,26 @@ impl Opening {
             Found::Corrupt => Stored::Damaged,
             Found::Body(text) => EpochCache::decode(&text).map_or(Stored::Damaged, Stored::Sound),
         })
+    }
+
+    /// The segments that reach behind the log's start. The others had been removed, and a loss of power brought them back.
+    async fn without_removed(
+        &self,
+        mut files: Vec<(Offset, u64)>,
+        start: Offset,
+    ) -> Result<Vec<(Offset, u64)>, LogError> {
+        let OpenLog { disk, dir, .. } = &self.open;
+        let gone = files.iter().skip(1).take_while(|(next, _)| *next <= start).count();
+        for (base, _) in files.drain(..gone) {
+            for suffix in [LOG_SUFFIX, INDEX_SUFFIX] {
+                let removed = missing(disk.remove(&path(dir, base, suffix)).await);
+                removed.map_err(LogError::io("remove a segment of", &**dir))?;
+            }
+        }
+        if gone > 0 {
+            disk.sync_dir(dir).await.map_err(LogError::io("sync", &**dir))?;
+        }
+        Ok(files)
     }
 
     async fn stored_start(&self) -> Result<Offset, LogError> {
