@@ -272,3 +272,27 @@ fn a_snapshot_of_records_that_were_lost_is_forgotten() {
         assert_eq!(files(&root, ".snapshot").await.len(), 0);
     });
 }
+
+#[test]
+fn removed_segments_that_a_loss_of_power_brings_back_are_removed_again() {
+    run(|root| async move {
+        let (mut log, _) = open(&root, &small(), None).await;
+        for _ in 0..60 {
+            append(&mut log, 2, 50, 0).await;
+        }
+        let first = segment_name(0);
+        let bytes = read_raw(&root, &first).await;
+        log.set_config(LogConfig { retention_bytes: Some(3000), ..small() });
+        let end = log.end();
+        let deleted = log.retain(0, end).await.unwrap();
+        assert!(deleted.segments > 2);
+        drop(log);
+        // Of all that was removed only the first file is back: between it and the rest there is a hole.
+        write_raw(&root, &first, bytes).await;
+        for last_end in [Some(end.0), None] {
+            let (log, found) = open(&root, &small(), last_end).await;
+            assert_eq!((log.start(), log.end(), found.cut_bytes), (deleted.start, end, 0));
+            assert!(!files(&root, ".log").await.contains(&first));
+        }
+    });
+}
