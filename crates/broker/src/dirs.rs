@@ -12,7 +12,10 @@ use norn_protocol::types::NodeId;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::{config::Config, lifecycle::BrokerError};
+use crate::{config::Config, lifecycle::BrokerError, partition::missing};
+
+/// How many partitions an error names.
+const NAMED_MAX: usize = 10;
 
 /// The data directories that work, with their tasks, and those whose disks do not.
 pub(super) struct OpenDirs {
@@ -141,25 +144,9 @@ fn absent(image: &Image, node: NodeId, dirs: &[LogDir], found: &BTreeMap<LogId, 
          ({}): they are offline until the disk is mounted again; to give them up, delete their topics",
         absent.len(),
         missing.len(),
-        missing.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", "),
+        missing.iter().take(NAMED_MAX).map(ToString::to_string).collect::<Vec<_>>().join(", "),
     );
     absent
-}
-
-/// How many partitions an error names.
-const NAMED_MAX: usize = 10;
-
-/// The image's partitions of this broker that are in no directory.
-fn missing(image: &Image, node: NodeId, found: &BTreeMap<LogId, usize>) -> Vec<String> {
-    let logs = image.topics().flat_map(|topic| {
-        let here = topic.partitions.iter().enumerate().filter(|(_, p)| p.replicas.contains(&node));
-        here.map(|(index, _)| LogId {
-            topic: topic.name.clone(),
-            partition: index as i32,
-            topic_id: topic.id,
-        })
-    });
-    logs.filter(|log| !found.contains_key(log)).map(|log| log.to_string()).collect()
 }
 
 /// The directories' ids as the image keeps them.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::actor::Actor;
 use super::commits::fetch_committed;
-use super::reading::{latest, list_offset, read_to, Reading, EARLIEST};
+use super::reading::{earliest, latest, read_to, Reading};
 use crate::check::{Event, Tp};
 
 /// Reads all topics and all groups.
@@ -66,17 +66,6 @@ async fn read(actor: &mut Actor, tp: &Tp) {
     // Retention goes on while we read.
     let start = earliest(actor, tp).await.max(start);
     actor.record(Event::ReadBack { tp: tp.clone(), start, end, at: actor.history().now() });
-}
-
-async fn earliest(actor: &mut Actor, tp: &Tp) -> i64 {
-    loop {
-        let (connection, _) = actor.cluster.leader(&tp.topic, tp.partition).await;
-        if let Ok(Some(start)) = list_offset(actor, &connection, tp, EARLIEST).await {
-            return start;
-        }
-        actor.cluster.forget(&tp.topic);
-        actor.cluster.pause().await;
-    }
 }
 
 /// Fetches what all groups of the history have committed.

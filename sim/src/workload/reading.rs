@@ -201,9 +201,18 @@ pub async fn list_offset(
 
 /// The latest offset of a partition: asked for until there is an answer.
 pub async fn latest(actor: &mut Actor, tp: &Tp) -> i64 {
+    end_of(actor, tp, LATEST).await
+}
+
+/// The earliest offset of a partition: asked for until there is an answer.
+pub async fn earliest(actor: &mut Actor, tp: &Tp) -> i64 {
+    end_of(actor, tp, EARLIEST).await
+}
+
+async fn end_of(actor: &mut Actor, tp: &Tp, which: i64) -> i64 {
     loop {
         let (connection, _) = actor.cluster.leader(&tp.topic, tp.partition).await;
-        if let Ok(Some(offset)) = list_offset(actor, &connection, tp, LATEST).await {
+        if let Ok(Some(offset)) = list_offset(actor, &connection, tp, which).await {
             return offset;
         }
         actor.cluster.forget(&tp.topic);

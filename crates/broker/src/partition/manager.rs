@@ -88,6 +88,19 @@ pub(crate) struct Manager {
     found: BTreeMap<LogId, usize>,
 }
 
+/// The logs of a node's partitions, as the image has them, that were not found.
+pub(crate) fn missing(image: &Image, node: NodeId, found: &BTreeMap<LogId, usize>) -> Vec<LogId> {
+    let logs = image.topics().flat_map(|topic| {
+        let here = topic.partitions.iter().enumerate().filter(|(_, p)| p.replicas.contains(&node));
+        here.map(|(index, _)| LogId {
+            topic: topic.name.clone(),
+            partition: index as i32,
+            topic_id: topic.id,
+        })
+    });
+    logs.filter(|log| !found.contains_key(log)).collect()
+}
+
 impl Manager {
     /// A manager, and the table of open partitions that it publishes. `found`: the logs on disk.
     pub fn new(
@@ -274,14 +287,9 @@ impl Manager {
     /// Takes the image's partitions that were not found as offline: while a data directory is, they may lie in it, and
     /// an empty log in another would pass for all that there is. Kafka does so too.
     pub fn miss(&mut self, image: &Image) {
-        for topic in image.topics() {
-            for (index, assigned) in topic.partitions.iter().enumerate() {
-                let log = LogId { topic: topic.name.clone(), partition: index as i32, topic_id: topic.id };
-                if assigned.replicas.contains(&self.setup.node) && !self.found.contains_key(&log) {
-                    error!(%log, "the log is not in a data directory that works, its partition is offline");
-                    self.fail(log, image);
-                }
-            }
+        for log in missing(image, self.setup.node, &self.found) {
+            error!(%log, "the log is not in a data directory that works, its partition is offline");
+            self.fail(log, image);
         }
     }
 

@@ -10,7 +10,7 @@ mod published;
 mod table;
 
 pub(crate) use handle::{Origin, Partition, Produce, Produced};
-pub(crate) use manager::{Manager, ManagerSetup};
+pub(crate) use manager::{missing, Manager, ManagerSetup};
 pub(crate) use norn_core::replica::Acks;
 pub(crate) use published::{ReadySet, View};
 pub(crate) use table::PartitionTable;

@@ -133,19 +133,20 @@ impl PartitionLog {
     }
 
     pub(super) async fn save_start(&self, start: Offset) -> Result<(), LogError> {
-        let saved =
-            checkpoint::write(&self.disk, &self.dir, START_FILE, start.0.to_string().as_bytes()).await;
-        saved.map_err(|e| self.failed("write the start of", &self.dir, e))
+        self.write_start(start).await.map_err(|e| self.failed("write the start of", &self.dir, e))
     }
 
     /// Saves the start if the disk has room for it; whether it had.
     async fn try_save_start(&self, start: Offset) -> Result<bool, LogError> {
-        let text = start.0.to_string();
-        match checkpoint::write(&self.disk, &self.dir, START_FILE, text.as_bytes()).await {
+        match self.write_start(start).await {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == std::io::ErrorKind::StorageFull => Ok(false),
             Err(e) => Err(self.failed("write the start of", &self.dir, e)),
         }
+    }
+
+    async fn write_start(&self, start: Offset) -> std::io::Result<()> {
+        checkpoint::write(&self.disk, &self.dir, START_FILE, start.0.to_string().as_bytes()).await
     }
 
     /// Removes the first `count` segments, not the active one. Readers that hold them may go on reading.
