@@ -52,7 +52,9 @@ class Machine:
     def lose_power(self):
         if self.broker.alive():
             self.broker.kill()
-        self.changes += self.disk.play(self.records.read_bytes())
+        # A process that was killed before its first change has recorded none.
+        if self.records.exists():
+            self.changes += self.disk.play(self.records.read_bytes())
         self.lost += self.disk.lose_power(self.rng)
 
     def lose_power_while_starting(self):
