@@ -59,7 +59,7 @@ fn known_topics(actor: &Actor) -> Vec<(Arc<str>, bool)> {
 async fn read(actor: &mut Actor, tp: &Tp) {
     let start = earliest(actor, tp).await;
     let end = latest(actor, tp).await;
-    let mut reading = Reading::new(false);
+    let mut reading = Reading::of_all();
     reading.seek(actor, tp, start);
     let ends = BTreeMap::from([((tp.topic.to_string(), tp.partition), end)]);
     read_to(actor, &mut reading, &ends).await;

@@ -33,6 +33,8 @@ pub struct Reading {
     pub places: BTreeMap<(String, i32), Place>,
     fetcher: Option<Fetcher>,
     sessions: bool,
+    /// Where the position is gone, goes on at the first record that is left; else now and then behind the last.
+    all: bool,
 }
 
 /// What a poll did.
@@ -46,7 +48,12 @@ pub struct Polled {
 impl Reading {
     /// Reads nothing yet.
     pub fn new(sessions: bool) -> Self {
-        Self { places: BTreeMap::new(), fetcher: None, sessions }
+        Self { places: BTreeMap::new(), fetcher: None, sessions, all: false }
+    }
+
+    /// Reads nothing yet, and will leave out nothing that is there.
+    pub fn of_all() -> Self {
+        Self { all: true, ..Self::new(false) }
     }
 
     /// Reads this partition from `position` on.
@@ -145,7 +152,7 @@ impl Reading {
             }
             OFFSET_OUT_OF_RANGE => {
                 actor.record(Event::OutOfRange { reader, tp: tp.clone(), position, span });
-                let end = if actor.cluster.dice().chance(0.8) { EARLIEST } else { LATEST };
+                let end = if self.all || actor.cluster.dice().chance(0.8) { EARLIEST } else { LATEST };
                 if let Some(offset) = list_offset(actor, connection, &tp, end).await? {
                     self.seek(actor, &tp, offset);
                 }
