@@ -159,9 +159,12 @@ impl fmt::Debug for Disk {
 }
 
 impl File {
-    /// Reads `len` bytes at `pos`; fewer only at the end of the file.
+    /// Reads `len` bytes at `pos`; fewer only at the end of the file. An error once a sync has failed, see
+    /// [`File::sync_data`].
     pub async fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
-        self.wait("read", self.back.read_at(pos, len)).await
+        let bytes = self.wait("read", self.back.read_at(pos, len)).await?;
+        self.check_trusted()?;
+        Ok(bytes)
     }
 
     /// Writes the buffers one after the other at `pos`: all, or an error, after which any part of them may
@@ -188,7 +191,8 @@ impl File {
 
     /// Makes every write, truncation and allocation that had returned before this call durable, with the
     /// file's length (`fdatasync`). After an error nothing is known of those writes, and a later success
-    /// says nothing about them: never try again.
+    /// says nothing about them: never try again. Nor is it known what the cache shows of them, so that from the
+    /// moment of the failure on, before anybody is told of it, nothing is read through this handle any more.
     pub async fn sync_data(&self) -> io::Result<()> {
         if self.wait("sync", self.early.join()).await? {
             return Ok(());
@@ -217,7 +221,21 @@ impl File {
 
     /// As [`File::read_at`], but never blocks: `None` if the bytes are not in memory.
     pub fn read_cached(&self, pos: u64, len: usize) -> Option<io::Result<Bytes>> {
-        self.back.read_cached(pos, len)
+        let read = self.back.read_cached(pos, len);
+        match self.check_trusted() {
+            Ok(()) => read,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// An error if a sync has failed: what the file shows may be older than what was written to it.
+    pub(crate) fn check_trusted(&self) -> io::Result<()> {
+        match self.back.sync_has_failed() {
+            false => Ok(()),
+            true => Err(io::Error::other(
+                "a sync of it failed: what it holds is not known before it is opened anew",
+            )),
+        }
     }
 
     /// The path, relative to its disk's root, that this file was opened with.

@@ -44,6 +44,17 @@ struct Opened {
     disk: Disk,
     path: Box<str>,
     file: fs::File,
+    sync_failed: AtomicBool,
+}
+
+impl Opened {
+    fn sync_data(&self) -> io::Result<()> {
+        let synced = self.file.sync_data();
+        if synced.is_err() {
+            self.sync_failed.store(true, Ordering::Release);
+        }
+        synced
+    }
 }
 
 /// Holds the lock as long as its descriptor is open.
@@ -99,7 +110,8 @@ impl Disk {
                 Ok(file)
             })
             .await?;
-        Ok(File(Arc::new(Opened { disk: self.clone(), path: path.into(), file })))
+        let sync_failed = AtomicBool::new(false);
+        Ok(File(Arc::new(Opened { disk: self.clone(), path: path.into(), file, sync_failed })))
     }
 
     pub(super) async fn create_dir_all(&self, path: &str) -> io::Result<()> {
@@ -235,11 +247,16 @@ impl File {
     ) -> io::Result<impl Future<Output = io::Result<()>>> {
         let (written, sync) = (self.0.clone(), self.0.clone());
         let write = move || write_all(&written.file, pos, bufs);
-        self.0.disk.0.pool.run_then(Lane::Write, write, move || sync.file.sync_data()).await
+        self.0.disk.0.pool.run_then(Lane::Write, write, move || sync.sync_data()).await
     }
 
     pub(super) async fn sync_data(&self) -> io::Result<()> {
-        self.run(Lane::Sync, |file| file.sync_data()).await
+        let opened = self.0.clone();
+        self.0.disk.run(Lane::Sync, move || opened.sync_data()).await
+    }
+
+    pub(super) fn sync_has_failed(&self) -> bool {
+        self.0.sync_failed.load(Ordering::Acquire)
     }
 
     pub(super) async fn truncate(&self, len: u64) -> io::Result<()> {

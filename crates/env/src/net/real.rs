@@ -132,6 +132,7 @@ impl WriteHalf {
         let (mut at, end) = (pos, pos + len);
         while at < end {
             let count = (end - at).min(SEND_FILE_MAX);
+            file.check_trusted()?;
             let send = || send_file_once(socket.as_raw_fd(), from, at, count);
             let sent = socket.async_io(Interest::WRITABLE, send).await?;
             if sent == 0 {

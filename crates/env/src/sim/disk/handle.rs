@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,6 +40,7 @@ struct Opened {
     full: Arc<str>,
     ino: Ino,
     how: Open,
+    sync_failed: Arc<AtomicBool>,
 }
 
 pub(crate) struct DirLock {
@@ -89,7 +91,16 @@ impl Disk {
         self.run(DiskOp::Meta, path, move |node, root| {
             let ino = node.volume(root).tree.open(&name, how)?;
             node.trace("open", &full, ino, &[]);
-            Ok(File(Arc::new(Opened { process, root: root.into(), path: name.into(), full, ino, how })))
+            let sync_failed = Arc::default();
+            Ok(File(Arc::new(Opened {
+                process,
+                root: root.into(),
+                path: name.into(),
+                full,
+                ino,
+                how,
+                sync_failed,
+            })))
         })
         .await
     }
@@ -258,6 +269,7 @@ impl File {
 
     pub(crate) async fn sync_data(&self) -> io::Result<()> {
         let (ino, root, full) = (self.0.ino, self.0.root.clone(), self.0.full.clone());
+        let sync_failed = self.0.sync_failed.clone();
         let changes = self.on_cache(|content| content.changes())?;
         self.submit(DiskOp::Sync, None, move |node, failure| {
             let dice = node.dice.clone();
@@ -274,11 +286,16 @@ impl File {
                     node.count_loss(loss);
                     node.stats.failures += 1;
                     node.trace("failed sync", &full, changes, &[]);
+                    sync_failed.store(true, Ordering::Relaxed);
                     Err(errno(code))
                 }
             }
         })
         .await
+    }
+
+    pub(crate) fn sync_has_failed(&self) -> bool {
+        self.0.sync_failed.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn truncate(&self, len: u64) -> io::Result<()> {

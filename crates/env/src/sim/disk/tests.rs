@@ -385,7 +385,11 @@ fn after_a_failed_sync_the_next_one_succeeds_without_the_data() {
                     let file = put(&disk, "f", vec![b'b'; 4096]).await;
                     assert_eq!(file.sync_data().await.unwrap_err().raw_os_error(), Some(libc::EIO));
                     file.sync_data().await.unwrap();
-                    file.read_at(0, 4096).await.unwrap()
+                    assert!(
+                        file.read_at(0, 4096).await.is_err()
+                            && file.read_cached(0, 1).is_none_or(|read| read.is_err())
+                    );
+                    disk.open_file("f", Open::Read).await.unwrap().read_at(0, 4096).await.unwrap()
                 })
                 .await;
             host.lose_power();
