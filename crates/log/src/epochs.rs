@@ -1,7 +1,7 @@
 //! The leader-epoch cache: at which offset each leader epoch began (KIP-101, Kafka's `LeaderEpochFileCache`).
 //!
 //! Pure. An epoch without records needs no durability: its entry would be replaced by the next epoch, which
-//! starts at the same offset. So the log saves the cache before it writes the first record of a new epoch.
+//! starts at the same offset. So the log saves the cache at the latest before it writes the first record of a new epoch.
 
 use norn_protocol::types::{LeaderEpoch, Offset};
 

@@ -249,7 +249,11 @@ impl Actor {
             self.dirty = true;
             for action in actions.drain(..) {
                 match action {
-                    Action::StartEpoch { epoch, start } => self.log.assign_epoch(epoch, start),
+                    Action::StartEpoch { epoch, start } => {
+                        if let Err(cause) = self.log.assign_epoch(epoch, start).await {
+                            self.storage_failed(&cause.to_string());
+                        }
+                    }
                     // The value is published with everything else.
                     Action::AdvanceHighWatermark(_) => {}
                     Action::Answer { slot, result } => {

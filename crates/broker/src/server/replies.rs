@@ -64,6 +64,9 @@ pub(crate) enum SendEnd {
 /// File ranges are sent in steps of this size, so that the idle deadline measures progress and not a whole response.
 const SEND_STEP: u64 = 1 << 20;
 
+/// Replies that leave with one write at most.
+const GATHERED_REPLIES_MAX: usize = 256;
+
 /// A range up to this length that is in memory leaves with the bytes around it: one call and one packet, where
 /// sendfile would make three.
 const GATHERED_RANGE_MAX: u64 = 16 << 10;
@@ -95,7 +98,7 @@ pub(super) async fn send_all(
             Ok(Some(response)) => sending.push((response, timer)),
         }
         // What is ready behind it goes out in the same write.
-        while sending.len() < 64 {
+        while sending.len() < GATHERED_REPLIES_MAX {
             let Ok(queued) = queue.try_recv() else { break };
             match resolve_now(queued) {
                 Resolved::Now(response, timer) => sending.push((response, timer)),
@@ -162,7 +165,12 @@ enum Resolved {
 async fn resolve(reply: Reply) -> Result<Option<Response>, String> {
     match reply {
         Reply::Ready(response) => Ok(Some(response)),
-        Reply::Waiting(waiting) => Ok(Some(waiting.await)),
+        Reply::Waiting(waiting) => {
+            let response = waiting.await;
+            // Often many are answered together, as after a sync: the others come first, to leave with this one.
+            tokio::task::yield_now().await;
+            Ok(Some(response))
+        }
         Reply::Unanswered(done) => done.await.map(|()| None),
         Reply::Close(reason) => Err(reason),
     }

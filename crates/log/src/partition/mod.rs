@@ -297,10 +297,16 @@ impl PartitionLog {
         self.recent.push_back((offset, position));
     }
 
-    /// Notes that `epoch` begins at `start`, where this replica becomes its leader. It is durable before the first
-    /// record of that epoch is written; see [`crate::epochs`].
-    pub fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
+    /// Notes that `epoch` begins at `start`, where this replica becomes its leader. It is durable when this returns:
+    /// the first record of the epoch then waits for no other file than its own.
+    pub async fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), LogError> {
+        self.begin()?;
         self.note_epoch(epoch, start);
+        if self.epochs_unsaved {
+            self.save_epochs().await?;
+        }
+        self.busy = false;
+        Ok(())
     }
 
     fn note_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {

@@ -48,7 +48,7 @@ fn a_truncated_log_ends_at_the_batch_boundary_and_goes_on_from_there() {
 fn truncating_at_or_beyond_the_end_still_forgets_later_epochs() {
     run(|root| async move {
         let mut log = filled(&root, &small()).await;
-        log.assign_epoch(LeaderEpoch(30), log.end());
+        log.assign_epoch(LeaderEpoch(30), log.end()).await.unwrap();
         log.truncate_to(Offset(500)).await.unwrap();
         assert_eq!((log.epochs.latest(), log.end().0), (Some(LeaderEpoch(3)), 80));
     });

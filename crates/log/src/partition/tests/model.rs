@@ -161,7 +161,7 @@ impl World {
             Op::NewEpoch => {
                 self.epoch += 1;
                 let (epoch, end) = (LeaderEpoch(self.epoch), Offset(self.end));
-                self.log().assign_epoch(epoch, end);
+                self.log().assign_epoch(epoch, end).await.unwrap();
             }
             Op::Truncate { part } => {
                 let target = self.at_part(part);

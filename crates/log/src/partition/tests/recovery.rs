@@ -167,7 +167,7 @@ fn epochs_survive_with_their_file_and_without() {
                 append_synced(&mut log, 2, 60, epoch).await;
             }
         }
-        log.assign_epoch(LeaderEpoch(12), log.end());
+        log.assign_epoch(LeaderEpoch(12), log.end()).await.unwrap();
         let mut expected = (*log.epochs).clone();
         expected.truncate_from_end(log.end());
         log.close().await.unwrap();
