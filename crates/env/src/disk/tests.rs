@@ -353,3 +353,24 @@ fn a_write_that_was_begun_lands_though_its_future_is_dropped() {
         assert_eq!(file.read_at(0, 10).await.unwrap(), "landed");
     });
 }
+
+/// A device whose sync fails stands in for a disk that does; simulated disks fail by themselves.
+#[cfg(not(madsim))]
+#[test]
+fn nothing_is_read_through_a_handle_of_which_a_sync_has_failed() {
+    run(|disk| async move {
+        std::os::unix::fs::symlink("/dev/zero", disk.root().join("f")).unwrap();
+        for begins_with_the_write in [false, true] {
+            let file = disk.open_file("f", Open::Write).await.unwrap();
+            assert_eq!(file.read_at(0, 4).await.unwrap(), [0; 4][..]);
+            if begins_with_the_write {
+                file.write_and_begin_sync(0, vec![Bytes::from_static(b"x")]).await.unwrap();
+            }
+            assert_eq!(file.sync_data().await.unwrap_err().raw_os_error(), Some(libc::EINVAL));
+            assert!(file.read_at(0, 4).await.is_err());
+            assert!(file.read_cached(0, 4).is_none_or(|read| read.is_err()));
+            let other = disk.open_file("f", Open::Read).await.unwrap();
+            assert_eq!(other.read_at(0, 4).await.unwrap(), [0; 4][..]);
+        }
+    });
+}
