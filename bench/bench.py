@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 import load
 from broker import BINARY, ROOT, Broker
+from slow import SlowReaders
 
 # Client processes need a moment before all of them are connected.
 HEAD_START_S = 2.0
@@ -79,12 +80,12 @@ class Run:
             yield self.throughput("produce", partitions, self.produce(topic, partitions))
             yield self.throughput("consume", partitions, self.consume(topic, partitions))
             self.drop(topic)
-        topic = self.topic(1)
-        (acked, seen), usage = self.measured(lambda: load.trickle(
-            self.broker.bootstrap, topic, self.options.record_bytes, 200, self.options.seconds))
-        yield self.latency("200/s, ack", 1, acked, usage)
-        yield self.latency("200/s, end to end", 1, seen, usage)
-        self.drop(topic)
+        large = self.topic(1)
+        load.produce(self.broker.bootstrap, large, 1, 16 << 10, 4000, 0)
+        yield from self.trickle("200/s")
+        with SlowReaders(self.broker.bootstrap, large):
+            yield from self.trickle("200/s beside slow readers")
+        self.drop(large)
         for partitions in self.options.partitions:
             topic = self.topic(partitions)
             count = max(20, VOLLEY_RECORDS // max(partitions, 8))
@@ -92,6 +93,14 @@ class Run:
                 self.broker.bootstrap, topic, partitions, self.options.record_bytes, count))
             yield self.latency("one to each, ack", partitions, acked, usage)
             self.drop(topic)
+
+    def trickle(self, what):
+        topic = self.topic(1)
+        (acked, seen), usage = self.measured(lambda: load.trickle(
+            self.broker.bootstrap, topic, self.options.record_bytes, 200, self.options.seconds))
+        yield self.latency(f"{what}, ack", 1, acked, usage)
+        yield self.latency(f"{what}, end to end", 1, seen, usage)
+        self.drop(topic)
 
     def produce(self, topic, partitions):
         each = self.records() // self.options.processes
