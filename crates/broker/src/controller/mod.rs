@@ -124,6 +124,9 @@ impl Controller {
 
     /// Makes a change. Returns once it is durable and applied here, or why it is not, by the deadline.
     pub async fn change(&self, command: Command, deadline: Instant) -> Result<Applied, ChangeError> {
+        if norn_env::buggify!("a change is slow to be proposed") {
+            clock::sleep_until(deadline.min(clock::now() + Duration::from_secs(1))).await;
+        }
         let counter = self.inner.requests.fetch_add(1, Ordering::Relaxed);
         let request = RequestId { node: self.inner.node, broker_epoch: self.inner.broker_epoch, counter };
         propose(&self.inner.quorum, Proposal { request: Some(request), command }, deadline).await

@@ -187,7 +187,8 @@ impl Actor {
     async fn produce(&mut self, first: Produce) -> Option<Message> {
         let mut requests = vec![first];
         let mut then = None;
-        while requests.len() < APPENDED_TOGETHER_MAX {
+        let alone = norn_env::buggify!("a produce is written alone", 0.3);
+        while requests.len() < if alone { 1 } else { APPENDED_TOGETHER_MAX } {
             match self.queue.try_recv() {
                 Ok(Message::Produce(produce)) => requests.push(produce),
                 Ok(other) => {

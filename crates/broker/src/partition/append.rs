@@ -7,7 +7,7 @@ use norn_core::{
     replica::{Acks, Event},
     Millis,
 };
-use norn_env::clock;
+use norn_env::clock::{self, Duration};
 use norn_protocol::{
     batch::{decode_records, Batch},
     types::Offset,
@@ -77,6 +77,9 @@ impl Actor {
         if !batches.is_empty() {
             match self.log.append(&batches, epoch, stamp).await {
                 Ok(()) => {
+                    if norn_env::buggify!("a write is slow to be told of") {
+                        clock::sleep(Duration::from_millis(20)).await;
+                    }
                     let records =
                         batches.iter().map(|(batch, _)| batch.header.record_count.max(0) as u64).sum();
                     let bytes = batches.iter().map(|(batch, _)| batch.bytes.len() as u64).sum();

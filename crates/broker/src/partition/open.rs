@@ -5,7 +5,10 @@ use norn_core::{
     producer::ProducerTable,
     Millis,
 };
-use norn_env::{clock, task};
+use norn_env::{
+    clock::{self, Duration},
+    task,
+};
 use norn_log::{dir::LogDir, Cleanup, FlushMode, LogConfig, LogError, LogId, PartitionLog, Visit};
 use tracing::{info, warn};
 
@@ -28,6 +31,9 @@ pub(super) async fn open(dir: LogDir, id: LogId, config: &TopicConfig) -> Result
 }
 
 async fn try_open(dir: &LogDir, id: &LogId, config: &TopicConfig) -> Result<Opened, LogError> {
+    if norn_env::buggify!("a log is slow to open", 0.2) {
+        clock::sleep(Duration::from_millis(500)).await;
+    }
     let now = Millis(clock::wall_ms());
     let mut producers = ProducerTable::new();
     let mut visit = |seen: Visit<'_>| match seen {

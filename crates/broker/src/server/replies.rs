@@ -109,6 +109,9 @@ pub(super) async fn send_all(
                 }
             }
         }
+        if norn_env::buggify!("replies are slow to leave") {
+            clock::sleep(Duration::from_millis(200)).await;
+        }
         for (response, timer) in sending {
             let parts = match response.0 {
                 Ok(parts) => parts,

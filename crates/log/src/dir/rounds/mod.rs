@@ -264,7 +264,8 @@ impl RoundsTask {
             }
         }
         if !self.round.is_empty() {
-            self.patience = Some(clock::sleep(PATIENCE).boxed());
+            let none = norn_env::buggify!("a round has no patience");
+            self.patience = Some(clock::sleep(if none { Duration::ZERO } else { PATIENCE }).boxed());
         }
         self.begin_syncs();
     }
