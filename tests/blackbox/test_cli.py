@@ -170,3 +170,21 @@ def test_sigterm_leaves_cleanly_and_the_next_start_scans_no_log(broker):
     broker.kill()
     broker.start()
     assert "no clean shutdown" in broker.log() and "no log is scanned" not in broker.log()
+
+
+def test_a_start_that_is_refused_for_one_directory_costs_the_others_nothing(tmp_path):
+    own, other = tmp_path / "own", tmp_path / "other"
+    for data in (own, other):
+        broker = Broker(tmp_path / f"broker-of-{data.name}", log__dirs=data).start()
+        assert broker.stop() == 0, broker.log()
+    free = ["--set", "listeners=PLAINTEXT://127.0.0.1:0", "--set", "http.port=0"]
+    assert str(other) in refused("serve", "--set", f"log.dirs={own},{other}", *free)
+    broker = Broker(tmp_path / "again", log__dirs=own).start()
+    assert "no log is scanned" in broker.log()
+    assert broker.stop() == 0, broker.log()
+
+
+def test_the_metadata_log_cannot_be_created_as_a_topic(broker):
+    at = ("-b", broker.bootstrap)
+    assert "__cluster_metadata" in refused("topic", "create", "__cluster_metadata", *at)
+    assert done("topic", "list", *at).split() == []
