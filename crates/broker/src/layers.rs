@@ -1,9 +1,9 @@
 //! The layers of settings that hold on this broker: what it was started with, and what the image has on top.
 
-use norn_core::metadata::{ConfigLayers, ConfigMap, Image, Topic, TopicConfig};
+use norn_core::metadata::{unkept_sync_interval, ConfigLayers, ConfigMap, Image, Topic, TopicConfig};
 use norn_env::clock::Duration;
 use norn_protocol::types::NodeId;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::config::Config;
 
@@ -56,7 +56,11 @@ impl BrokerLayers {
     /// The settings that hold for a topic here. What the image holds was checked when it was set; if a newer default
     /// makes it impossible, the topic goes by the defaults, and the log says so.
     pub fn topic_config(&self, image: &Image, topic: &Topic) -> TopicConfig {
-        TopicConfig::resolve(&self.of(image, &topic.configs)).unwrap_or_else(|cause| {
+        let layers = self.of(image, &topic.configs);
+        if let Err(cause) = unkept_sync_interval(&layers) {
+            warn!(topic = %topic.name, "it is synced as with flush.mode=sync: {cause}");
+        }
+        TopicConfig::resolve(&layers).unwrap_or_else(|cause| {
             error!(topic = %topic.name, "its settings contradict each other, defaults are used: {cause}");
             TopicConfig::default()
         })

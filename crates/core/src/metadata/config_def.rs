@@ -252,6 +252,11 @@ pub enum ConfigError {
     Value { name: &'static str, value: String, allowed: String },
     #[error("{name} ({value}) must not be more than {limit_name} ({limit})")]
     Above { name: &'static str, value: i64, limit_name: &'static str, limit: i64 },
+    #[error(
+        "{name} ({value}) would have no effect: flush.mode is async, which never syncs; use flush.mode=sync, \
+         which syncs every record before it is acknowledged"
+    )]
+    NeverSynced { name: &'static str, value: String },
 }
 
 /// A table of settings of one kind of resource.

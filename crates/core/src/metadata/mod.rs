@@ -16,6 +16,7 @@ pub mod outcome;
 mod partition;
 mod request_window;
 mod state;
+mod sync_intervals;
 #[cfg(test)]
 mod tests;
 mod topic_config;
@@ -32,5 +33,6 @@ pub use outcome::{Applied, Outcome, Refused};
 pub use partition::{Partition, PartitionEpoch};
 pub use request_window::RESULTS_KEPT;
 pub use state::{RestoreError, State};
+pub use sync_intervals::unkept as unkept_sync_interval;
 pub use topic_config::{CleanupPolicy, FlushMode, TimestampSource, TopicConfig};
 pub use topic_config_table::TOPIC_CONFIGS;

@@ -2,6 +2,7 @@
 
 use super::config_def::{list, ConfigError, ConfigMap};
 use super::config_layers::ConfigLayers;
+use super::sync_intervals;
 use super::topic_config_table::TOPIC_CONFIGS;
 
 /// When an append counts as durable (Norn's own; `flush.mode`).
@@ -69,7 +70,7 @@ impl TopicConfig {
             delete_retention_ms: get.long("delete.retention.ms")?,
             file_delete_delay_ms: get.long("file.delete.delay.ms")?,
             flush_mode: match get.text("flush.mode")?.as_str() {
-                "async" => FlushMode::Async,
+                "async" if sync_intervals::unkept(layers).is_ok() => FlushMode::Async,
                 _ => FlushMode::Sync,
             },
             index_interval_bytes: get.int("index.interval.bytes")?,
@@ -201,6 +202,20 @@ mod tests {
         assert_eq!(config.flush_mode, FlushMode::Sync);
         assert_eq!(config.retention_ms, Some(7_200_000));
         assert_eq!(config.cleanup_policy, CleanupPolicy { delete: true, compact: true });
+    }
+
+    #[test]
+    fn a_topic_that_asks_for_syncs_is_synced_whatever_its_broker_was_started_with() {
+        let (none, file) = (ConfigMap::new(), overrides(&[("flush.mode", "async")]));
+        let mode = |topic: &[(&str, &str)]| {
+            let topic = overrides(topic);
+            let layers = ConfigLayers { topic: &topic, broker: &none, cluster: &none, file: &file };
+            TopicConfig::resolve(&layers).unwrap().flush_mode
+        };
+        assert_eq!(mode(&[]), FlushMode::Async);
+        assert_eq!(mode(&[("flush.messages", "1")]), FlushMode::Sync);
+        assert_eq!(mode(&[("flush.ms", "1000")]), FlushMode::Sync);
+        assert_eq!(mode(&[("flush.ms", &i64::MAX.to_string())]), FlushMode::Async);
     }
 
     #[test]

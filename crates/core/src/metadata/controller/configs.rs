@@ -10,6 +10,7 @@ use super::super::config_def::{list, ConfigDef, ConfigMap, ConfigTable, ConfigTy
 use super::super::config_layers::ConfigLayers;
 use super::super::image::Image;
 use super::super::outcome::Refused;
+use super::super::sync_intervals;
 use super::super::topic_config::TopicConfig;
 use super::super::topic_config_table::TOPIC_CONFIGS;
 use super::error::AdminError;
@@ -58,14 +59,10 @@ pub fn alter_topic_configs(
     let topic = image.topic_by_name(name).ok_or(AdminError::UnknownTopic)?;
     let inherited = ConfigLayers { topic: &topic.configs, ..*layers };
     let changes = changes(&TOPIC_CONFIGS, &topic.configs, &inherited, edits)?;
-    let mut next = topic.configs.clone();
-    for change in &changes {
-        match &change.value {
-            Some(value) => next.insert(change.name.clone(), value.clone()),
-            None => next.remove(&change.name),
-        };
-    }
-    TopicConfig::resolve(&ConfigLayers { topic: &next, ..*layers })?;
+    let next = changed(&topic.configs, &changes);
+    let layers_then = ConfigLayers { topic: &next, ..*layers };
+    TopicConfig::resolve(&layers_then)?;
+    sync_intervals::check_change(&inherited, &layers_then)?;
     Ok(Command::SetConfigs { resource: ConfigResource::Topic(topic.id), changes })
 }
 
@@ -95,7 +92,39 @@ pub fn alter_broker_configs(
     }
     let inherited = ConfigLayers { topic: &none, broker, cluster: image.cluster_configs(), file };
     let present = if node.is_some() { broker } else { image.cluster_configs() };
-    Ok(Command::SetConfigs { resource, changes: changes(table, present, &inherited, edits)? })
+    let changes = changes(table, present, &inherited, edits)?;
+    if node.is_none() && changes.iter().any(|change| sync_intervals::bears_on_them(&change.name)) {
+        check_sync_intervals(image, &inherited, &changed(present, &changes))?;
+    }
+    Ok(Command::SetConfigs { resource, changes })
+}
+
+/// Whether what is to be set for all brokers leaves topics, those to come and those there are, the syncs they ask for.
+fn check_sync_intervals(
+    image: &Image,
+    before: &ConfigLayers<'_>,
+    cluster: &ConfigMap,
+) -> Result<(), AdminError> {
+    let after = ConfigLayers { cluster, ..*before };
+    sync_intervals::check_change(before, &after)?;
+    for topic in image.topics() {
+        let own = |layers| ConfigLayers { topic: &topic.configs, ..layers };
+        let checked = sync_intervals::check_change(&own(*before), &own(after));
+        checked.map_err(|source| AdminError::ConfigOfTopic { topic: topic.name.to_string(), source })?;
+    }
+    Ok(())
+}
+
+/// What is set once `changes` are made.
+fn changed(present: &ConfigMap, changes: &[ConfigChange]) -> ConfigMap {
+    let mut next = present.clone();
+    for change in changes {
+        match &change.value {
+            Some(value) => next.insert(change.name.clone(), value.clone()),
+            None => next.remove(&change.name),
+        };
+    }
+    next
 }
 
 /// The edits as changes of what is set at `present`; entries that change nothing are left out.

@@ -55,6 +55,9 @@ pub enum AdminError {
     AssignmentCount { added: usize, assigned: usize },
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What a change of the brokers' settings would do to a topic.
+    #[error("Topic {topic}: {source}")]
+    ConfigOfTopic { topic: String, source: ConfigError },
     #[error("Null value not supported for topic configs: {name}")]
     NullConfig { name: String },
     #[error("Null value not supported for : {name}")]
@@ -85,9 +88,10 @@ impl AdminError {
             | AdminError::UnevenAssignment { .. }
             | AdminError::PartitionsNotConsecutive
             | AdminError::AssignmentCount { .. } => ErrorCode::InvalidReplicaAssignment,
-            AdminError::Config(_) | AdminError::NullConfig { .. } | AdminError::NotAList { .. } => {
-                ErrorCode::InvalidConfig
-            }
+            AdminError::Config(_)
+            | AdminError::ConfigOfTopic { .. }
+            | AdminError::NullConfig { .. }
+            | AdminError::NotAList { .. } => ErrorCode::InvalidConfig,
             AdminError::CountBesideAssignment { .. }
             | AdminError::NullEdit { .. }
             | AdminError::DuplicateConfig { .. }

@@ -261,6 +261,116 @@ fn brokers_settings_change_only_where_they_may() {
     assert_eq!(alter(Some(2), "each", "2"), Err(ErrorCode::BrokerIdNotRegistered));
 }
 
+const BROKER_FLUSH: ConfigTable = ConfigTable {
+    what: "broker",
+    defs: &[
+        ConfigDef::new("flush.mode", ConfigType::String, Some("sync"), "").update(UpdateMode::ClusterWide),
+        ConfigDef::new("log.flush.interval.messages", ConfigType::Long, None, "")
+            .update(UpdateMode::ClusterWide),
+        ConfigDef::new("log.flush.interval.ms", ConfigType::Long, None, "").update(UpdateMode::ClusterWide),
+    ],
+};
+
+/// A broker that was started with this `flush.mode`, and a topic `plain`.
+struct Flushing {
+    image: Image,
+    file: ConfigMap,
+}
+
+impl Flushing {
+    fn started_with(mode: &str) -> Flushing {
+        let mut image = cluster(1);
+        create_now(&mut image, PLAIN);
+        Flushing { image, file: [("flush.mode".to_owned(), mode.to_owned())].into() }
+    }
+
+    fn do_and_apply(&mut self, decided: Result<Command, AdminError>) -> Result<(), AdminError> {
+        decided.map(|command| apply(&mut self.image, &command))
+    }
+
+    fn topic(&mut self, edits: &[(&str, Option<&str>)]) -> Result<(), AdminError> {
+        let (none, edits) = (ConfigMap::new(), set_or_delete(edits));
+        let layers = ConfigLayers {
+            topic: &none,
+            broker: &none,
+            cluster: self.image.cluster_configs(),
+            file: &self.file,
+        };
+        self.do_and_apply(alter_topic_configs(&self.image, "plain", &edits, &layers))
+    }
+
+    fn cluster(&mut self, edits: &[(&str, Option<&str>)]) -> Result<(), AdminError> {
+        let edits = set_or_delete(edits);
+        self.do_and_apply(alter_broker_configs(&self.image, None, &BROKER_FLUSH, &edits, &self.file))
+    }
+
+    fn new_topic(&self, name: &str, value: &str) -> Result<Command, AdminError> {
+        let (none, configs) = (ConfigMap::new(), [(name.to_owned(), Some(value.to_owned()))]);
+        let layers = ConfigLayers {
+            topic: &none,
+            broker: &none,
+            cluster: self.image.cluster_configs(),
+            file: &self.file,
+        };
+        let defaults = Defaults { partitions: 1, replication_factor: 1, layers };
+        let asked = CreateTopic { name: "new", configs: &configs, ..PLAIN };
+        create_topic(&self.image, &mut Placement::of(&self.image), &defaults, &asked, TopicId(Uuid::max()))
+    }
+}
+
+fn set_or_delete(edits: &[(&str, Option<&str>)]) -> Vec<ConfigEdit> {
+    let op = |value: &Option<&str>| if value.is_some() { ConfigOp::Set } else { ConfigOp::Delete };
+    edits.iter().map(|(name, value)| edit(name, op(value), *value)).collect()
+}
+
+fn refused_for_no_sync<T: std::fmt::Debug>(result: Result<T, AdminError>) {
+    let error = result.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidConfig, "{error}");
+    assert!(error.to_string().contains("use flush.mode=sync"), "{error}");
+}
+
+#[test]
+fn an_interval_between_syncs_is_refused_where_nothing_is_synced() {
+    let mut it = Flushing::started_with("async");
+    for (name, value) in [("flush.messages", "1"), ("flush.ms", "1000")] {
+        refused_for_no_sync(it.new_topic(name, value));
+        refused_for_no_sync(it.topic(&[(name, Some(value))]));
+    }
+    refused_for_no_sync(it.cluster(&[("log.flush.interval.messages", Some("1"))]));
+    refused_for_no_sync(it.cluster(&[("log.flush.interval.ms", Some("1000"))]));
+    assert_eq!(it.topic(&[("flush.messages", Some("9223372036854775807"))]), Ok(()), "Kafka's default");
+    assert_eq!(it.topic(&[("flush.messages", Some("1")), ("flush.mode", Some("sync"))]), Ok(()));
+    refused_for_no_sync(it.topic(&[("flush.mode", None)]));
+    assert_eq!(it.topic(&[("flush.messages", None), ("flush.mode", None)]), Ok(()));
+}
+
+#[test]
+fn what_asks_for_syncs_is_not_made_async() {
+    let mut it = Flushing::started_with("sync");
+    assert!(it.new_topic("flush.messages", "1").is_ok());
+    assert_eq!(it.topic(&[("flush.ms", Some("1"))]), Ok(()));
+    refused_for_no_sync(it.topic(&[("flush.mode", Some("async"))]));
+    let by_topic = it.cluster(&[("flush.mode", Some("async"))]).unwrap_err();
+    assert!(by_topic.to_string().starts_with("Topic plain: flush.ms (1)"), "{by_topic}");
+    refused_for_no_sync::<()>(Err(by_topic));
+    assert_eq!(it.topic(&[("flush.ms", None), ("flush.mode", Some("async"))]), Ok(()));
+    refused_for_no_sync(it.cluster(&[("log.flush.interval.ms", Some("1"))]));
+    assert_eq!(it.topic(&[("flush.mode", None)]), Ok(()));
+    assert_eq!(it.cluster(&[("log.flush.interval.ms", Some("1"))]), Ok(()));
+    refused_for_no_sync(it.cluster(&[("flush.mode", Some("async"))]));
+    refused_for_no_sync(it.new_topic("flush.mode", "async"));
+}
+
+#[test]
+fn a_topic_that_lost_its_mode_at_a_restart_can_still_be_changed() {
+    let mut it = Flushing::started_with("sync");
+    it.topic(&[("flush.messages", Some("1"))]).unwrap();
+    it.file.insert("flush.mode".into(), "async".into());
+    assert_eq!(it.topic(&[("retention.ms", Some("5"))]), Ok(()));
+    assert_eq!(it.cluster(&[("flush.mode", Some("async"))]), Ok(()));
+    assert_eq!(it.topic(&[("flush.mode", Some("sync"))]), Ok(()));
+}
+
 proptest! {
     #[test]
     fn replicas_are_spread_over_brokers_and_racks(

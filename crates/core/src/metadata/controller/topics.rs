@@ -10,6 +10,7 @@ use super::super::config_def::ConfigMap;
 use super::super::config_layers::ConfigLayers;
 use super::super::image::Image;
 use super::super::outcome::Refused;
+use super::super::sync_intervals;
 use super::super::topic_config::TopicConfig;
 use super::super::topic_config_table::TOPIC_CONFIGS;
 use super::error::AdminError;
@@ -121,7 +122,9 @@ fn new_configs(
         def.check(value)?;
         configs.insert(name.clone(), value.clone());
     }
-    TopicConfig::resolve(&ConfigLayers { topic: &configs, ..*layers })?;
+    let with_them = ConfigLayers { topic: &configs, ..*layers };
+    TopicConfig::resolve(&with_them)?;
+    sync_intervals::check_change(&ConfigLayers { topic: &ConfigMap::new(), ..*layers }, &with_them)?;
     Ok(configs.into_iter().collect())
 }
 
