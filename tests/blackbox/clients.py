@@ -1,7 +1,8 @@
-"""The four clients behind one interface: create a topic, produce numbered records, read them in a group and commit.
+"""The four clients behind one interface: create a topic, produce numbered records, read them as a member of a group.
 
-Record n has the key n mod 100, the value n and a header "h" with n, all as text; `consume` gives (partition, offset, n) of
-each record after checking that key, value and header belong together.
+Record n has the key n mod 100, the value n and a header "h" with n, all as text. A member reads and commits beside the test
+from `join` to `leave`; its `records` are (partition, offset, n) of each record after a check that key, value and header
+belong together.
 """
 
 import json
@@ -15,14 +16,152 @@ import kafka
 import kafka.admin
 from broker import JAVA_JAR, KCAT
 
+# So that a member hears of a rebalance soon.
+HEARTBEAT_MS = 300
+
 COMPRESSIONS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 
-class Confluent:
-    name = "confluent-kafka"
+class Member:
+    """One member of a group, read by a thread of its own."""
 
+    def __init__(self):
+        self.records, self.error, self.leaving = [], None, threading.Event()
+        self.thread = threading.Thread(target=self.guarded, daemon=True)
+        self.thread.start()
+
+    def guarded(self):
+        try:
+            self.run()
+        except Exception as error:  # handed to the test's thread
+            self.error = error
+
+    def take(self, partition, offset, key, value, header):
+        n = int(value)
+        assert key == str(n % 100) and header in (value, "kcat"), (key, value, header)
+        self.records.append((partition, offset, n))
+
+    def leave(self):
+        """Commits what was read and leaves the group."""
+        self.leaving.set()
+        self.thread.join(30)
+        assert not self.thread.is_alive() and self.error is None, self.error
+
+
+class ConfluentMember(Member):
+    def __init__(self, bootstrap, topic, group):
+        self.consumer = confluent_kafka.Consumer(
+            {"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False,
+             "session.timeout.ms": 10000, "heartbeat.interval.ms": HEARTBEAT_MS}
+        )
+        self.consumer.subscribe([topic], on_revoke=lambda *_: self.commit())
+        super().__init__()
+
+    def commit(self):
+        try:
+            self.consumer.commit(asynchronous=False)
+        except confluent_kafka.KafkaException as error:
+            if error.args[0].code() != confluent_kafka.KafkaError._NO_OFFSET:
+                raise
+
+    def run(self):
+        while not self.leaving.is_set():
+            for m in self.consumer.consume(500, 0.1):
+                assert m.error() is None, m.error()
+                header = dict(m.headers())["h"].decode()
+                self.take(m.partition(), m.offset(), m.key().decode(), m.value().decode(), header)
+        self.commit()
+        self.consumer.close()
+
+
+class KafkaPythonMember(Member):
+    def __init__(self, bootstrap, topic, group):
+        self.consumer = kafka.KafkaConsumer(
+            topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False,
+            session_timeout_ms=10000, heartbeat_interval_ms=HEARTBEAT_MS, max_poll_records=500,
+        )
+        super().__init__()
+
+    def run(self):
+        while not self.leaving.is_set():
+            # kafka-python 3.0 loses an assignment that arrives when a poll has just timed out. It asks for metadata
+            # again after 100 ms, and then rejoins: no poll may end at that moment.
+            for batch in self.consumer.poll(1000).values():
+                for r in batch:
+                    self.take(r.partition, r.offset, r.key.decode(), r.value.decode(), dict(r.headers)["h"].decode())
+            if self.consumer.assignment():
+                try:
+                    self.consumer.commit()
+                except kafka.errors.KafkaError:
+                    pass  # a rebalance is under way; what was read is committed after it
+        self.consumer.close()
+
+
+class ProcessMember(Member):
+    """One whose client is a process that prints what it reads."""
+
+    def __init__(self, command):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        super().__init__()
+
+    def run(self):
+        for line in self.process.stdout:
+            self.line(line)
+        assert self.process.wait(20) == 0 or self.leaving.is_set(), self.process.returncode
+
+    def leave(self):
+        self.leaving.set()
+        self.end()
+        super().leave()
+
+
+def java(verb, *args):
+    classpath = f"{JAVA_JAR}:{JAVA_JAR.parent}/libs/*"
+    return ["java", "-Xmx256m", "-cp", classpath, "norn.Roundtrip", verb, *map(str, args)]
+
+
+class JavaMember(ProcessMember):
+    def __init__(self, bootstrap, topic, group):
+        super().__init__(java("member", bootstrap, topic, group, HEARTBEAT_MS))
+
+    def line(self, line):
+        partition, offset, key, value, header = line.split()
+        self.take(int(partition), int(offset), key, value, header)
+
+    def end(self):
+        self.process.stdin.close()  # it commits and leaves
+        assert self.process.wait(30) == 0, self.process.returncode
+
+
+class KcatMember(ProcessMember):
+    def __init__(self, bootstrap, topic, group):
+        super().__init__(
+            [KCAT, "-b", bootstrap, "-G", group, "-u", "-J", "-X", "auto.offset.reset=earliest", "-X", "session.timeout.ms=10000",
+             "-X", f"heartbeat.interval.ms={HEARTBEAT_MS}", "-X", "auto.commit.interval.ms=100", topic]
+        )
+
+    def line(self, line):
+        r = json.loads(line)
+        assert r["headers"] == ["h", "kcat"], r
+        self.take(r["partition"], r["offset"], r["key"], r["payload"], "kcat")
+
+    def end(self):
+        time.sleep(0.3)  # past the auto-commit interval
+        self.process.terminate()  # kcat leaves its group and commits on SIGTERM
+        self.process.wait(20)
+
+
+class Client:
     def __init__(self, bootstrap):
         self.bootstrap = bootstrap
+
+    def join(self, topic, group):
+        return self.member(self.bootstrap, topic, group)
+
+
+class Confluent(Client):
+    name = "confluent-kafka"
+    member = ConfluentMember
 
     def create(self, topic, partitions):
         admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": self.bootstrap})
@@ -41,46 +180,10 @@ class Confluent:
         assert producer.flush(60) == 0
         assert not errors, errors[:3]
 
-    def consume(self, topic, group, count, members=2):
-        config = {"bootstrap.servers": self.bootstrap, "group.id": group, "auto.offset.reset": "earliest",
-                  "enable.auto.commit": False, "session.timeout.ms": 10000}
 
-        def open_one():
-            consumer = confluent_kafka.Consumer(config)
-            consumer.subscribe([topic], on_revoke=lambda c, _: commit(c))
-            return consumer
-
-        def commit(consumer):
-            try:
-                consumer.commit(asynchronous=False)
-            except confluent_kafka.KafkaException as error:
-                if error.args[0].code() != confluent_kafka.KafkaError._NO_OFFSET:
-                    raise
-
-        consumers, records = [open_one()], []
-        deadline = time.monotonic() + 60
-        while len(records) < count:
-            assert time.monotonic() < deadline, f"read only {len(records)} of {count}"
-            if records and len(consumers) < members:
-                consumers.append(open_one())
-            for consumer in consumers:
-                for message in consumer.consume(500, 0.1):
-                    assert message.error() is None, message.error()
-                    n = int(message.value())
-                    assert message.key() == str(n % 100).encode() and message.headers() == [("h", str(n).encode())]
-                    records.append((message.partition(), message.offset(), n))
-        for consumer in consumers:
-            commit(consumer)
-        for consumer in consumers:
-            consumer.close()
-        return records
-
-
-class KafkaPython:
+class KafkaPython(Client):
     name = "kafka-python"
-
-    def __init__(self, bootstrap):
-        self.bootstrap = bootstrap
+    member = KafkaPythonMember
 
     def create(self, topic, partitions):
         admin = kafka.admin.KafkaAdminClient(bootstrap_servers=self.bootstrap)
@@ -101,62 +204,13 @@ class KafkaPython:
             future.get(1)
         producer.close()
 
-    def consume(self, topic, group, count, members=2):
-        records, lock, enough, errors = [], threading.Lock(), threading.Event(), []
 
-        def member(delay):
-            try:
-                while delay and not records and not enough.is_set():
-                    time.sleep(0.01)
-                consumer = kafka.KafkaConsumer(
-                    topic, bootstrap_servers=self.bootstrap, group_id=group, auto_offset_reset="earliest",
-                    enable_auto_commit=False, session_timeout_ms=10000, max_poll_records=500,
-                )
-                while not enough.is_set():
-                    # kafka-python 3.0 loses an assignment that arrives when a poll has just timed out. It asks for metadata
-                    # again after 100 ms, and then rejoins: no poll may end at that moment.
-                    for batch in consumer.poll(1000).values():
-                        for r in batch:
-                            n = int(r.value)
-                            assert r.key == str(n % 100).encode() and r.headers == [("h", str(n).encode())] or tuple(r.headers) == (("h", str(n).encode()),)
-                            with lock:
-                                records.append((r.partition, r.offset, n))
-                    if consumer.assignment():
-                        try:
-                            consumer.commit()
-                        except kafka.errors.KafkaError:
-                            pass  # a rebalance is under way; what was read is committed after it
-                    if len(records) >= count:
-                        enough.set()
-                consumer.close()
-            except Exception as error:  # handed to the test's thread
-                errors.append(error)
-                enough.set()
-
-        threads = [threading.Thread(target=member, args=(delay,)) for delay in range(members)]
-        for thread in threads:
-            thread.start()
-        enough.wait(60)
-        enough.set()
-        for thread in threads:
-            thread.join(30)
-        assert not errors, errors
-        assert len(records) >= count, f"read only {len(records)} of {count}"
-        return records
-
-
-class Java:
+class Java(Client):
     name = "java"
-
-    def __init__(self, bootstrap):
-        self.bootstrap = bootstrap
+    member = JavaMember
 
     def run(self, *args):
-        classpath = f"{JAVA_JAR}:{JAVA_JAR.parent}/libs/*"
-        done = subprocess.run(
-            ["java", "-Xmx256m", "-cp", classpath, "norn.Roundtrip", args[0], self.bootstrap, *map(str, args[1:])],
-            capture_output=True, text=True, timeout=120,
-        )
+        done = subprocess.run(java(args[0], self.bootstrap, *args[1:]), capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         return done.stdout
 
@@ -166,22 +220,12 @@ class Java:
     def produce(self, topic, first, count, compression):
         self.run("produce", topic, first, count, compression)
 
-    def consume(self, topic, group, count, members=2):
-        records = []
-        for line in self.run("consume", topic, group, count, members).splitlines():
-            partition, offset, key, value, header = line.split()
-            assert key == str(int(value) % 100) and header == value
-            records.append((int(partition), int(offset), int(value)))
-        return records
 
-
-class Kcat:
+class Kcat(Client):
     """kcat writes one set of headers a run, so its records carry the header "h" with the text `kcat`."""
 
     name = "kcat"
-
-    def __init__(self, bootstrap):
-        self.bootstrap = bootstrap
+    member = KcatMember
 
     def create(self, topic, partitions):
         # kcat has no create; asking for the topic's metadata creates it with num.partitions.
@@ -193,42 +237,6 @@ class Kcat:
             [KCAT, "-b", self.bootstrap, "-P", "-t", topic, "-K:", "-z", compression, "-H", "h=kcat", "-X", "acks=all"],
             input=text, text=True, check=True, timeout=60, capture_output=True,
         )
-
-    def consume(self, topic, group, count, members=2):
-        def start():
-            return subprocess.Popen(
-                [KCAT, "-b", self.bootstrap, "-G", group, "-u", "-J", "-X", "auto.offset.reset=earliest",
-                 "-X", "session.timeout.ms=10000", "-X", "auto.commit.interval.ms=100", topic],
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            )
-
-        records, lock, seen = [], threading.Lock(), threading.Event()
-
-        def read(process):
-            for line in process.stdout:
-                r = json.loads(line)
-                n = int(r["payload"])
-                assert r["key"] == str(n % 100) and r["headers"] == ["h", "kcat"], r
-                with lock:
-                    records.append((r["partition"], r["offset"], n))
-                seen.set()
-
-        processes, threads = [], []
-        deadline = time.monotonic() + 60
-        while len(records) < count and time.monotonic() < deadline:
-            if not processes or (len(processes) < members and seen.is_set()):
-                processes.append(start())
-                threads.append(threading.Thread(target=read, args=(processes[-1],)))
-                threads[-1].start()
-            time.sleep(0.02)
-        time.sleep(0.3)  # past the auto-commit interval
-        for process in processes:
-            process.terminate()  # kcat leaves its group and commits on SIGTERM
-        for process, thread in zip(processes, threads):
-            process.wait(20)
-            thread.join(20)
-        assert len(records) >= count, f"read only {len(records)} of {count}"
-        return records
 
 
 CLIENTS = [Confluent, KafkaPython, Java, Kcat]

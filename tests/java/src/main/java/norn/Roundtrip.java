@@ -2,6 +2,7 @@ package norn;
 
 import java.time.Duration;
 import java.util.*;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.admin.*;
 import org.apache.kafka.clients.consumer.*;
@@ -15,7 +16,7 @@ import org.apache.kafka.common.serialization.*;
  * <pre>
  *   create BOOTSTRAP TOPIC PARTITIONS
  *   produce BOOTSTRAP TOPIC FIRST COUNT COMPRESSION        values are numbers, key = value mod 100, one header
- *   consume BOOTSTRAP TOPIC GROUP COUNT MEMBERS            a group of MEMBERS reads COUNT records, commits, prints "partition offset key value header"
+ *   member BOOTSTRAP TOPIC GROUP HEARTBEAT_MS              reads as a member of GROUP and prints "partition offset key value header"
  *   describe BOOTSTRAP TOPIC
  * </pre>
  */
@@ -24,7 +25,7 @@ public final class Roundtrip {
         switch (args[0]) {
             case "create" -> create(args[1], args[2], Integer.parseInt(args[3]));
             case "produce" -> produce(args[1], args[2], Integer.parseInt(args[3]), Integer.parseInt(args[4]), args[5]);
-            case "consume" -> consume(args[1], args[2], args[3], Integer.parseInt(args[4]), Integer.parseInt(args[5]));
+            case "member" -> member(args[1], args[2], args[3], Integer.parseInt(args[4]));
             case "describe" -> describe(args[1], args[2]);
             default -> throw new IllegalArgumentException(args[0]);
         }
@@ -66,39 +67,34 @@ public final class Roundtrip {
         System.out.println("produced " + count);
     }
 
-    static void consume(String bootstrap, String topic, String group, int count, int members) throws Exception {
+    /** Reads, prints and commits until standard input ends; then leaves the group. */
+    static void member(String bootstrap, String topic, String group, int heartbeatMs) throws Exception {
         Map<String, Object> config = Map.of(
             ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG, bootstrap, ConsumerConfig.GROUP_ID_CONFIG, group,
             ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest", ConsumerConfig.ENABLE_AUTO_COMMIT_CONFIG, false,
-            ConsumerConfig.MAX_POLL_RECORDS_CONFIG, 500);
-        var consumers = new ArrayList<KafkaConsumer<String, String>>();
-        var out = new StringBuilder();
-        int read = 0;
-        long end = System.nanoTime() + Duration.ofSeconds(60).toNanos();
+            ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG, heartbeatMs, ConsumerConfig.MAX_POLL_RECORDS_CONFIG, 500);
+        var leaving = new AtomicBoolean();
+        var watch = new Thread(() -> {
+            try { while (System.in.read() >= 0) { } } catch (java.io.IOException gone) { }
+            leaving.set(true);
+        });
+        watch.setDaemon(true);
+        watch.start();
+        var consumer = new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer());
         try {
-            while (read < count) {
-                if (System.nanoTime() > end) throw new IllegalStateException("read only " + read + " of " + count + " in 60 s");
-                // The second member joins once the first has read something: a rebalance in the middle.
-                if (consumers.isEmpty() || (consumers.size() < members && read > 0)) {
-                    var consumer = new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer());
-                    consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
-                        public void onPartitionsRevoked(Collection<TopicPartition> revoked) { consumer.commitSync(); }
-                        public void onPartitionsAssigned(Collection<TopicPartition> assigned) {}
-                    });
-                    consumers.add(consumer);
-                }
-                for (var consumer : consumers) {
-                    for (ConsumerRecord<String, String> r : consumer.poll(Duration.ofMillis(100))) {
-                        out.append(r.partition()).append(' ').append(r.offset()).append(' ').append(r.key()).append(' ').append(r.value())
-                            .append(' ').append(new String(r.headers().lastHeader("h").value())).append('\n');
-                        read++;
-                    }
-                }
+            consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
+                public void onPartitionsRevoked(Collection<TopicPartition> revoked) { consumer.commitSync(); }
+                public void onPartitionsAssigned(Collection<TopicPartition> assigned) {}
+            });
+            while (!leaving.get()) {
+                for (ConsumerRecord<String, String> r : consumer.poll(Duration.ofMillis(100)))
+                    System.out.println(r.partition() + " " + r.offset() + " " + r.key() + " " + r.value() + " "
+                        + new String(r.headers().lastHeader("h").value()));
+                System.out.flush();
             }
-            for (var consumer : consumers) consumer.commitSync();
+            consumer.commitSync();
         } finally {
-            for (var consumer : consumers) consumer.close(CloseOptions.timeout(Duration.ofSeconds(5)));
+            consumer.close(CloseOptions.timeout(Duration.ofSeconds(5)));
         }
-        System.out.print(out);
     }
 }
