@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 use crate::{config::Config, lifecycle::BrokerError, partition::missing};
 
+/// Where the quorum keeps the cluster's metadata, in the first data directory.
+const METADATA_DIR: &str = "__cluster_metadata";
+
 /// How many partitions an error names.
 const NAMED_MAX: usize = 10;
 
@@ -79,19 +82,31 @@ pub(super) async fn open_dirs(config: &Config) -> Result<OpenDirs, BrokerError> 
     Ok(OpenDirs { dirs, tasks, lost })
 }
 
-/// Refuses the start for a directory that is not this node's before any is opened: opening takes the mark of the last clean
-/// shutdown away. Disks that fail are met again when they are opened.
+/// Refuses the start for a directory that is not this node's, or for metadata where they are not looked for, before any is
+/// opened: opening takes the mark of the last clean shutdown away. Disks that fail are met again when they are opened.
 async fn check_all(config: &Config) -> Result<(), BrokerError> {
     let mut cluster_id = None;
-    for path in &config.storage.log_dirs {
+    let mut with_metadata = vec![];
+    for (at, path) in config.storage.log_dirs.iter().enumerate() {
         let Ok(disk) = Disk::open(path) else { continue };
         match dir::check(&disk, config.node_id, cluster_id.as_deref()).await {
             Ok(meta) => cluster_id = cluster_id.or(meta.map(|meta| meta.cluster_id)),
             Err(DirError::Disk { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        if disk.list(METADATA_DIR).await.is_ok_and(|files| !files.is_empty()) {
+            with_metadata.push((at, path.display().to_string()));
+        }
     }
-    Ok(())
+    let expected = config.storage.log_dirs.first().map(|path| path.display().to_string()).unwrap_or_default();
+    match with_metadata.as_slice() {
+        [] | [(0, _)] => Ok(()),
+        [(_, found)] => Err(BrokerError::MetadataElsewhere { found: found.clone(), expected }),
+        several => {
+            let dirs: Vec<&str> = several.iter().map(|(_, dir)| dir.as_str()).collect();
+            Err(BrokerError::MetadataTwice { dirs: dirs.join(" and ") })
+        }
+    }
 }
 
 /// The logs on disk, with the data directory that each is in.

@@ -76,6 +76,16 @@ pub enum BrokerError {
          the logs away to start anew"
     )]
     MetadataMissing { dir: String, logs: usize },
+    #[error(
+        "the cluster's metadata are in {found}/__cluster_metadata, but they are looked for in {expected}, the first \
+         directory of log.dirs: put {found} first"
+    )]
+    MetadataElsewhere { found: String, expected: String },
+    #[error(
+        "{dirs} have a __cluster_metadata each, and only one can be that of this cluster's topics: move the others out of \
+         their directories, and put the one with the right metadata first in log.dirs"
+    )]
+    MetadataTwice { dirs: String },
     #[error("{0} ended unexpectedly")]
     TaskEnded(&'static str),
     #[error("not everything could be closed in order: {0}; the next start recovers it")]
@@ -155,7 +165,7 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         shutdown: partition_shutdown,
     };
     let (mut manager, partitions) = Manager::new(manager_setup, found);
-    manager.remove_strays(&image).await;
+    manager.clear_up(&image).await;
     if !lost.is_empty() {
         manager.miss(&image);
     }

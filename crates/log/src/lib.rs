@@ -23,7 +23,7 @@ mod testing;
 
 pub use config::{Cleanup, FlushMode, LogConfig};
 pub use error::{LogError, ReadError};
-pub use id::LogId;
+pub use id::{LogId, Retired};
 pub use partition::{
     Deleted, FilePosition, LastEnd, LogView, OpenLog, PartitionLog, Recovered, Visit, Visitor,
 };

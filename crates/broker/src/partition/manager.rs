@@ -2,9 +2,13 @@
 //! the table that requests go by.
 //!
 //! One task. It owns the partitions' tasks and notices the end of each; it is told images, and looks at retention from
-//! time to time. Opening goes on beside it, a few at a time. It ends at shutdown, after every partition has closed.
+//! time to time. Opening goes on beside it, a few at a time; so does the removal of files, which a crash or the shutdown cuts
+//! off and the next start ends. It ends at shutdown, after every partition has closed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::{future::BoxFuture, stream::FuturesUnordered, FutureExt, StreamExt};
 use norn_core::metadata::{self, Image, TopicConfig};
@@ -15,17 +19,18 @@ use norn_env::{
 };
 use norn_log::{
     dir::{Health, LogDir},
-    LogError, LogId,
+    LogError, LogId, Retired,
 };
 use norn_protocol::types::{NodeId, TopicId};
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::{
     actor::{self, PartitionEnd, Setup},
     handle::{Message, QUEUE_LEN},
+    missing::{self, missing},
     open::{self, Opened},
-    published::{Published, View},
+    published::{Published, ReadySet, View},
     Partition, PartitionTable,
 };
 use crate::{controller::Controller, layers::BrokerLayers, metrics::Metrics};
@@ -55,6 +60,7 @@ type Id = (TopicId, i32);
 /// A partition that is open, or was, if its task has ended.
 struct Open {
     partition: Arc<Partition>,
+    published: Arc<Published>,
     id: LogId,
     dir: usize,
     assigned: Arc<metadata::Partition>,
@@ -66,18 +72,29 @@ struct Open {
 /// What went on beside the manager.
 enum Done {
     Opened(LogId, usize, Box<Result<Opened, LogError>>),
-    Removed(LogId, Result<(), LogError>),
-    /// The leadership of a partition that cannot be opened.
-    GivenUp,
+    /// Something that nothing waits for.
+    Other,
 }
+
+/// The log of a deleted topic that has made room for others of its name: its data directory, and its own new name.
+type RetiredLog = (LogId, usize, Result<Option<String>, LogError>);
 
 pub(crate) struct Manager {
     setup: ManagerSetup,
     table: watch::Sender<Arc<PartitionTable>>,
     open: BTreeMap<Id, Open>,
-    /// Logs that are being opened or removed.
+    /// Partitions that are open and have not yet taken up their roles: they are not in the table.
+    starting: BTreeSet<Id>,
+    /// Wakes when one of them has.
+    started: Arc<ReadySet>,
+    /// Logs that are being opened: their number.
+    opening: usize,
+    /// They, and files that are being removed. Let go at shutdown.
     work: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// Log directories that are taken, and the data directory of each: one that is being removed is not opened anew.
+    /// Logs of deleted topics that are being taken out of use. Awaited at shutdown: the next start would not know whether
+    /// they are wanted.
+    retiring: FuturesUnordered<BoxFuture<'static, RetiredLog>>,
+    /// Log directories that are taken, and the data directory of each: one that is on its way out is not opened anew.
     in_use: BTreeMap<String, usize>,
     /// When to tell again what a partition had no room for.
     tell_again: Option<Instant>,
@@ -86,19 +103,6 @@ pub(crate) struct Manager {
     tasks: Tasks<(Id, PartitionEnd)>,
     /// Where the directory of a partition is, from before this start.
     found: BTreeMap<LogId, usize>,
-}
-
-/// The logs of a node's partitions, as the image has them, that were not found.
-pub(crate) fn missing(image: &Image, node: NodeId, found: &BTreeMap<LogId, usize>) -> Vec<LogId> {
-    let logs = image.topics().flat_map(|topic| {
-        let here = topic.partitions.iter().enumerate().filter(|(_, p)| p.replicas.contains(&node));
-        here.map(|(index, _)| LogId {
-            topic: topic.name.clone(),
-            partition: index as i32,
-            topic_id: topic.id,
-        })
-    });
-    logs.filter(|log| !found.contains_key(log)).collect()
 }
 
 impl Manager {
@@ -112,7 +116,11 @@ impl Manager {
             setup,
             table,
             open: BTreeMap::new(),
+            starting: BTreeSet::new(),
+            started: Arc::default(),
+            opening: 0,
             work: FuturesUnordered::new(),
+            retiring: FuturesUnordered::new(),
             in_use: BTreeMap::new(),
             tell_again: None,
             failed: BTreeMap::new(),
@@ -122,18 +130,14 @@ impl Manager {
         (manager, published)
     }
 
-    /// Removes the directories of topics that were deleted while they were being removed, or that the image never had.
-    /// Only for an image that is known to be this directory's.
-    pub async fn remove_strays(&mut self, image: &Image) {
-        let deleted = |log: &LogId| image.topic(log.topic_id).is_none();
-        let strays: Vec<(LogId, usize)> =
-            self.found.iter().filter(|(log, _)| deleted(log)).map(|(log, dir)| (log.clone(), *dir)).collect();
-        for (log, dir) in strays {
-            info!("removing the log of {log}: its topic was deleted");
+    /// Sets logs aside that the image does not know, and goes on with the removals that the last process began.
+    pub async fn clear_up(&mut self, image: &Image) {
+        for (log, dir) in missing::strays(image, &self.found) {
             self.found.remove(&log);
-            if let Err(cause) = self.setup.dirs[dir].delete_log(&log).await {
-                warn!("{log} is left on disk: {cause}");
-            }
+            missing::set_aside(&self.setup.dirs[dir], &log).await;
+        }
+        for dir in self.setup.dirs.clone() {
+            self.work.push(missing::remove_deleted(dir).map(|()| Done::Other).boxed());
         }
     }
 
@@ -156,10 +160,12 @@ impl Manager {
                         self.done(done);
                     }
                 }
+                Some(retired) = self.retiring.next(), if !self.retiring.is_empty() => self.retired(retired),
                 Some((name, ended)) = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
                     Ok((id, end)) => self.ended(id, end),
                     Err(_) => error!("{name} was stopped"),
                 },
+                _ = self.started.moved(), if !self.starting.is_empty() => self.take_started(),
                 _ = clock::sleep_until(tell_again.unwrap_or(retention)), if tell_again.is_some() => {}
                 _ = clock::sleep_until(retention) => {
                     retention = clock::now() + self.setup.retention_check;
@@ -210,7 +216,7 @@ impl Manager {
                 }
                 let log = LogId { topic: topic.name.clone(), partition: index as i32, topic_id: topic.id };
                 // A deleted topic of this name may still be on its way out of the directory.
-                if self.work.len() < OPENING_MAX && !self.in_use.contains_key(&log.dir_name()) {
+                if self.opening < OPENING_MAX && !self.in_use.contains_key(&log.dir_name()) {
                     let config = config.clone();
                     self.begin_open(log, config);
                 }
@@ -220,13 +226,16 @@ impl Manager {
     }
 
     fn begin_open(&mut self, log: LogId, config: TopicConfig) {
-        let at = self.found.get(&log).copied().unwrap_or_else(|| self.emptiest_dir());
-        self.in_use.insert(log.dir_name(), at);
-        let dir = self.setup.dirs[at].clone();
+        let found = self.found.get(&log).copied();
+        let places = found.map_or_else(|| self.emptiest_dirs(), |at| vec![at]);
+        let Some(first) = places.first() else { return };
+        self.opening += 1;
+        self.in_use.insert(log.dir_name(), *first);
+        let dirs = places.into_iter().map(|at| (at, self.setup.dirs[at].clone())).collect();
         self.work.push(
             async move {
-                let opened = Box::new(open::open(dir, log.clone(), &config).await);
-                Done::Opened(log, at, opened)
+                let (at, opened) = open::open_in_one(dirs, &log, &config).await;
+                Done::Opened(log, at, Box::new(opened))
             }
             .boxed(),
         );
@@ -235,35 +244,55 @@ impl Manager {
     fn begin_removal(&mut self, log: LogId, at: usize) {
         self.found.remove(&log);
         let dir = self.setup.dirs[at].clone();
-        self.work.push(
+        self.retiring.push(
             async move {
-                let removed = dir.delete_log(&log).await;
-                Done::Removed(log, removed)
+                let retired = dir.retire_log(&log, Retired::Deleted).await;
+                (log, at, retired)
             }
             .boxed(),
         );
     }
 
-    fn done(&mut self, done: Done) {
-        match done {
-            Done::Opened(log, dir, opened) => self.opened(log, dir, *opened),
-            Done::GivenUp => {}
-            Done::Removed(log, removed) => {
-                self.in_use.remove(&log.dir_name());
-                if let Err(cause) = removed {
-                    warn!(%log, "files of the deleted topic are left until the next start: {cause}");
-                }
+    fn retired(&mut self, (log, at, retired): RetiredLog) {
+        self.in_use.remove(&log.dir_name());
+        match retired {
+            Ok(None) => {}
+            Ok(Some(name)) => {
+                let dir = self.setup.dirs[at].clone();
+                self.work.push(
+                    async move {
+                        if let Err(cause) = dir.remove_deleted(&name).await {
+                            warn!("files of the deleted topic are left until the next start: {cause}");
+                        }
+                        Done::Other
+                    }
+                    .boxed(),
+                );
             }
+            Err(cause) => warn!(%log, "the files of the deleted topic are left: {cause}"),
         }
     }
 
-    /// The directory with the fewest partitions, as Kafka chooses it, among those that work.
-    fn emptiest_dir(&self) -> usize {
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Opened(log, dir, opened) => {
+                self.opening -= 1;
+                self.opened(log, dir, *opened);
+            }
+            Done::Other => {}
+        }
+    }
+
+    /// The directories for a new log, best first: those with the fewest partitions, as Kafka chooses, among those that work.
+    fn emptiest_dirs(&self) -> Vec<usize> {
         let mut counts = vec![0_usize; self.setup.dirs.len()];
         self.in_use.values().for_each(|dir| counts[*dir] += 1);
-        let offline = |at: usize| *self.setup.dirs[at].health().borrow() != Health::Online;
-        let best = counts.iter().enumerate().min_by_key(|(at, count)| (offline(*at), **count));
-        best.map_or(0, |(at, _)| at)
+        let is_online = |at: &usize| *self.setup.dirs[*at].health().borrow() == Health::Online;
+        let mut places: Vec<usize> = (0..counts.len()).collect();
+        places.sort_by_key(|at| (!is_online(at), counts[*at]));
+        let online = places.iter().filter(|at| is_online(at)).count();
+        places.truncate(online.max(1));
+        places
     }
 
     /// Takes the partition as offline until the next start, and gives its leadership up, so that clients are told.
@@ -276,7 +305,7 @@ impl Manager {
             self.work.push(
                 async move {
                     controller.resign_leadership(log.topic_id, log.partition, epoch).await;
-                    Done::GivenUp
+                    Done::Other
                 }
                 .boxed(),
             );
@@ -316,6 +345,8 @@ impl Manager {
         let config = self.setup.layers.topic_config(&image, topic);
         let (tx, rx) = mpsc::channel(QUEUE_LEN);
         let published = Arc::new(Published::new(View::before_start(&opened.log)));
+        published.watch(&self.started, 0);
+        self.starting.insert(id);
         let partition =
             Arc::new(Partition::new(log.topic.clone(), log.topic_id, log.partition, tx, published.clone()));
         let setup = Setup {
@@ -327,16 +358,33 @@ impl Manager {
             dir: self.setup.dirs[dir].clone(),
             assigned: assigned.clone(),
             queue: rx,
-            published,
+            published: published.clone(),
             controller: self.setup.controller.clone(),
             metrics: self.setup.metrics.clone(),
         };
         self.tasks.spawn(format!("partition {log}"), async move { (id, actor::run(setup).await) });
         self.found.insert(log.clone(), dir);
-        self.open.insert(id, Open { partition, id: log, dir, assigned, config, removing: false });
+        self.in_use.insert(log.dir_name(), dir);
+        let open = Open { partition, published, id: log, dir, assigned, config, removing: false };
+        self.open.insert(id, open);
+    }
+
+    /// Lets those into the table that have taken up their roles: a request that came before would be refused for nothing.
+    fn take_started(&mut self) {
+        self.started.take();
+        let (open, started) = (&self.open, &self.started);
+        self.starting.retain(|id| {
+            let published = open.get(id).map(|open| &open.published);
+            let is_starting = published.is_some_and(|published| !published.is_started());
+            if let Some(published) = published.filter(|_| !is_starting) {
+                published.unwatch(started, 0);
+            }
+            is_starting
+        });
     }
 
     fn ended(&mut self, id: Id, end: PartitionEnd) {
+        self.starting.remove(&id);
         let Some(open) = self.open.remove(&id) else { return };
         match end {
             // The table goes without it first: who asks now learns that the topic is gone.
@@ -374,13 +422,14 @@ impl Manager {
 
     /// Publishes the table if it changed.
     fn publish(&mut self) {
+        let started = || self.open.iter().filter(|(id, _)| !self.starting.contains(id));
         let same = {
             let table = self.table.borrow();
-            table.iter().map(|p| (p.topic_id(), p.index())).eq(self.open.keys().copied())
+            table.iter().map(|p| (p.topic_id(), p.index())).eq(started().map(|(id, _)| *id))
                 && table.offline().eq(self.failed.keys())
         };
         if !same {
-            let open = self.open.values().map(|open| open.partition.clone());
+            let open = started().map(|(_, open)| open.partition.clone());
             let table = PartitionTable::new(open, self.failed.values().cloned());
             self.table.send_replace(Arc::new(table));
         }
@@ -394,11 +443,16 @@ impl Manager {
     }
 
     async fn close(mut self) -> Vec<String> {
-        // Logs that are just being opened are let go; they were not written to. Removals are finished by the next start.
+        // Of what was deleted last; the next start would not know that it was.
+        let image = self.setup.controller.image();
+        self.reconcile(&image);
+        // Logs that are just being opened are let go; they were not written to. Removals are ended by the next start.
         self.work.clear();
         let deadline = clock::now() + CLOSE_TIMEOUT;
         let mut failed = vec![];
-        for open in self.open.values() {
+        let logs: BTreeMap<Id, (LogId, usize)> =
+            self.open.iter().map(|(id, open)| (*id, (open.id.clone(), open.dir))).collect();
+        for open in self.open.values().filter(|open| !open.removing) {
             if open.partition.send(Message::Close, deadline).await.is_err() {
                 failed.push(format!("{} did not take the order to close", open.id));
             }
@@ -409,7 +463,12 @@ impl Manager {
         while !self.tasks.is_empty() {
             let next = clock::timeout_at(deadline, self.tasks.join_next());
             match task::wait(|| "the partitions to close".into(), next).await {
-                Ok(Some((_, Ok((_, PartitionEnd::Closed(Ok(())) | PartitionEnd::Removed))))) => {}
+                Ok(Some((_, Ok((_, PartitionEnd::Closed(Ok(()))))))) => {}
+                Ok(Some((_, Ok((id, PartitionEnd::Removed))))) => {
+                    if let Some((log, dir)) = logs.get(&id) {
+                        self.begin_removal(log.clone(), *dir);
+                    }
+                }
                 Ok(Some((name, Ok((_, PartitionEnd::Closed(Err(cause))))))) => {
                     failed.push(format!("{name}: {cause}"))
                 }
@@ -424,6 +483,16 @@ impl Manager {
                 }
             }
         }
+        let retired = clock::timeout_at(deadline, self.retire_all());
+        if task::wait(|| "the logs of deleted topics to be renamed".into(), retired).await.is_err() {
+            failed.push(format!("logs of deleted topics were not renamed within {CLOSE_TIMEOUT:?}"));
+        }
         failed
+    }
+
+    async fn retire_all(&mut self) {
+        while let Some(retired) = self.retiring.next().await {
+            self.retired(retired);
+        }
     }
 }

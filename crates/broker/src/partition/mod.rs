@@ -5,12 +5,14 @@ mod actor;
 mod append;
 mod handle;
 mod manager;
+mod missing;
 mod open;
 mod published;
 mod table;
 
 pub(crate) use handle::{Origin, Partition, Produce, Produced};
-pub(crate) use manager::{missing, Manager, ManagerSetup};
+pub(crate) use manager::{Manager, ManagerSetup};
+pub(crate) use missing::missing;
 pub(crate) use norn_core::replica::Acks;
 pub(crate) use published::{ReadySet, View};
 pub(crate) use table::PartitionTable;

@@ -12,19 +12,65 @@ use norn_env::{
 use norn_log::{dir::LogDir, Cleanup, FlushMode, LogConfig, LogError, LogId, PartitionLog, Visit};
 use tracing::{info, warn};
 
+use super::missing::set_aside;
+
 /// An open log with what its records tell of their producers.
 pub(super) struct Opened {
     pub log: PartitionLog,
     pub producers: ProducerTable,
 }
 
-/// Opens the log in its directory, or creates it. What is left of a deleted topic of the same name makes room.
-pub(super) async fn open(dir: LogDir, id: LogId, config: &TopicConfig) -> Result<Opened, LogError> {
-    match try_open(&dir, &id, config).await {
-        Err(LogError::OtherTopic { path, found, .. }) => {
-            info!(log = %id, "removing {path} of a deleted topic of that name");
-            dir.delete_log(&LogId { topic_id: found, ..id.clone() }).await?;
-            try_open(&dir, &id, config).await
+/// A directory with less free space than this gets a new log only if no other has more: the files of a log, its first
+/// records, and a part of the journal, which may not be written yet.
+const NEW_LOG_ROOM: u64 = 16 << 20;
+
+/// Opens the log in the only one of the directories, or creates it in the first of several in which there is room; gives
+/// the number of that one.
+pub(super) async fn open_in_one(
+    dirs: Vec<(usize, LogDir)>,
+    id: &LogId,
+    config: &TopicConfig,
+) -> (usize, Result<Opened, LogError>) {
+    let mut dirs = with_room_first(dirs).await.into_iter().peekable();
+    loop {
+        let (at, dir) = dirs.next().expect("there is a data directory to open a log in");
+        let opened = open(&dir, id, config).await;
+        match &opened {
+            Err(cause) if cause.is_full() && dirs.peek().is_some() => {
+                warn!(log = %id, "the disk is full, the next directory is tried: {cause}");
+                // Left here, it would be found beside the other at the next start.
+                if !matches!(dir.discard_empty(id).await, Ok(true)) {
+                    return (at, opened);
+                }
+            }
+            _ => return (at, opened),
+        }
+    }
+}
+
+/// The directories in their order, but those that are nearly full last.
+async fn with_room_first(dirs: Vec<(usize, LogDir)>) -> Vec<(usize, LogDir)> {
+    if dirs.len() < 2 {
+        return dirs;
+    }
+    let (mut roomy, mut full) = (vec![], vec![]);
+    for (at, dir) in dirs {
+        // One that cannot say is tried in its turn.
+        match dir.disk().free_space().await {
+            Ok(free) if free < NEW_LOG_ROOM => full.push((at, dir)),
+            _ => roomy.push((at, dir)),
+        }
+    }
+    roomy.append(&mut full);
+    roomy
+}
+
+/// Opens the log in the directory, or creates it. Another topic's of that name makes room.
+async fn open(dir: &LogDir, id: &LogId, config: &TopicConfig) -> Result<Opened, LogError> {
+    match try_open(dir, id, config).await {
+        Err(LogError::OtherTopic { found, .. }) => {
+            set_aside(dir, &LogId { topic_id: found, ..id.clone() }).await;
+            try_open(dir, id, config).await
         }
         opened => opened,
     }

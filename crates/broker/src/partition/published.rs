@@ -6,7 +6,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError, RwLock, Weak,
+    },
 };
 
 use norn_log::{FilePosition, LogView, PartitionLog};
@@ -66,16 +69,27 @@ impl View {
 pub(crate) struct Published {
     // Held only to clone or replace the `Arc`, never across an await.
     view: RwLock<Arc<View>>,
+    /// Whether the task has published anything.
+    started: AtomicBool,
     watchers: Mutex<Vec<(Weak<ReadySet>, u32)>>,
 }
 
 impl Published {
     pub fn new(view: View) -> Self {
-        Published { view: RwLock::new(Arc::new(view)), watchers: Mutex::default() }
+        Published {
+            view: RwLock::new(Arc::new(view)),
+            started: AtomicBool::new(false),
+            watchers: Mutex::default(),
+        }
     }
 
     pub fn view(&self) -> Arc<View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the partition has taken up its role, so that the value is its own and not that of before.
+    pub fn is_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
     }
 
     /// Replaces the value and wakes who waits for a move of what readers see: not for a log end above the high watermark.
@@ -84,7 +98,8 @@ impl Published {
             let mut current = self.view.write().unwrap_or_else(PoisonError::into_inner);
             let moved = view.seen() != current.seen();
             *current = Arc::new(view);
-            moved
+            // The first one counts as a move, even if it is of a partition that neither leads nor follows.
+            !self.started.swap(true, Ordering::AcqRel) || moved
         };
         if !moved {
             return;

@@ -1,4 +1,5 @@
-//! The partitions that this broker has open, by topic id and by name. Immutable; replaced as a whole by the manager.
+//! The partitions that this broker has open and that have taken up their roles, by topic id and by name. Immutable; replaced
+//! as a whole by the manager.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,7 +56,7 @@ impl PartitionTable {
         })
     }
 
-    /// Whether it was tried to open the partition, with whatever result.
+    /// Whether the partition has taken up its role, or could not be opened: what it answers now is no matter of its start.
     pub fn is_settled(&self, id: TopicId, index: i32) -> bool {
         self.by_id.contains_key(&(id, index)) || self.offline.contains(&(id, index))
     }

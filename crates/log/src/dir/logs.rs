@@ -1,4 +1,4 @@
-//! The logs of a data directory: found, opened, removed.
+//! The logs of a data directory: found, opened, taken out of use, removed.
 
 use super::error::DirError;
 use super::points::RecoveryPoint;
@@ -6,9 +6,10 @@ use super::rounds::queue::Item;
 use super::LogDir;
 use crate::config::LogConfig;
 use crate::error::LogError;
-use crate::id::LogId;
+use crate::id::{LogId, Retired};
 use crate::partition::{self, LastEnd, OpenLog, PartitionLog, Recovered, Visitor};
 use crate::rounds::LogKey;
+use crate::segment::LOG_SUFFIX;
 use norn_protocol::types::Offset;
 
 /// A log that the directory holds.
@@ -76,23 +77,70 @@ impl LogDir {
         closed
     }
 
-    /// Removes a log that is closed, for good.
-    pub async fn delete_log(&self, id: &LogId) -> Result<(), LogError> {
+    /// Takes a log that is closed out of use: its directory gets another name, durably, and the log's own is free. Gives
+    /// the new name; `None` if there was no directory.
+    ///
+    /// One rename, so that a start after a crash finds either the log, or a directory of which it knows what to do with.
+    pub async fn retire_log(&self, id: &LogId, why: Retired) -> Result<Option<String>, LogError> {
         let name = id.dir_name();
         let (key, _) = self.queue.register(name.as_str().into());
-        let removed = self.remove_dir(key, &name).await;
+        let retired = self.rename_dir(key, id, &name, why).await;
         self.queue.unregister(key);
-        removed
+        retired
     }
 
-    async fn remove_dir(&self, key: LogKey, name: &str) -> Result<(), LogError> {
+    async fn rename_dir(
+        &self,
+        key: LogKey,
+        id: &LogId,
+        name: &str,
+        why: Retired,
+    ) -> Result<Option<String>, LogError> {
         // First, and durably: nothing that the journal holds of it may be played into another of its name.
         self.forget(key).await?;
         let disk = self.disk();
-        if disk.exists(name).await.map_err(LogError::io("look up", name))? {
-            disk.remove_dir(name).await.map_err(LogError::io("remove", name))?;
-            disk.sync_dir("").await.map_err(LogError::io("sync the parent of", name))?;
+        if !disk.exists(name).await.map_err(LogError::io("look up", name))? {
+            return Ok(None);
         }
-        Ok(())
+        let retired = id.retired_dir_name(why, norn_env::rand::uuid_bytes());
+        disk.rename(name, &retired).await.map_err(LogError::io("rename", name))?;
+        disk.sync_dir("").await.map_err(LogError::io("sync the parent of", name))?;
+        Ok(Some(retired))
+    }
+
+    /// The directories of deleted logs whose removal has not ended.
+    pub async fn deleted(&self) -> Result<Vec<String>, DirError> {
+        let listed = self.disk().list("").await.map_err(self.files.error("listing", "."))?;
+        let deleted =
+            listed.into_iter().filter(|e| e.is_dir && LogId::is_retired_dir_name(&e.name, Retired::Deleted));
+        Ok(deleted.map(|entry| entry.name).collect())
+    }
+
+    /// Removes a directory of [`LogDir::deleted`] with all that is in it. Where it is cut off, a part is left, under that
+    /// name.
+    pub async fn remove_deleted(&self, name: &str) -> Result<(), LogError> {
+        assert!(LogId::is_retired_dir_name(name, Retired::Deleted), "{name} is not a deleted log's directory");
+        self.disk().remove_dir(name).await.map_err(LogError::io("remove", name))
+    }
+
+    /// Removes what a creation that failed has left of a log. False where there are records or another's log: that is none
+    /// of this creation's, and stays.
+    pub async fn discard_empty(&self, id: &LogId) -> Result<bool, LogError> {
+        let name = id.dir_name();
+        let io = |operation| LogError::io(operation, name.as_str());
+        let disk = self.disk();
+        if !disk.exists(&name).await.map_err(io("look up"))? {
+            return Ok(true);
+        }
+        let other = partition::read_topic_id(disk, &name).await.map_err(io("read the metadata of"))?;
+        let files = disk.list(&name).await.map_err(io("list"))?;
+        let records = files.iter().any(|file| file.name.ends_with(LOG_SUFFIX) && file.len > 0);
+        if records || other.is_some_and(|other| other != id.topic_id) {
+            return Ok(false);
+        }
+        if let Some(retired) = self.retire_log(id, Retired::Deleted).await? {
+            self.remove_deleted(&retired).await?;
+        }
+        Ok(true)
     }
 }

@@ -1,0 +1,59 @@
+//! Where the image and the disks do not agree on which logs there are: logs that are missing, and strays that the image
+//! does not know.
+
+use std::collections::BTreeMap;
+
+use norn_core::metadata::Image;
+use norn_log::{dir::LogDir, LogId, Retired};
+use norn_protocol::types::NodeId;
+use tracing::{info, warn};
+
+/// The logs of a node's partitions, as the image has them, that were not found.
+pub(crate) fn missing(image: &Image, node: NodeId, found: &BTreeMap<LogId, usize>) -> Vec<LogId> {
+    let logs = image.topics().flat_map(|topic| {
+        let here = topic.partitions.iter().enumerate().filter(|(_, p)| p.replicas.contains(&node));
+        here.map(|(index, _)| LogId {
+            topic: topic.name.clone(),
+            partition: index as i32,
+            topic_id: topic.id,
+        })
+    });
+    logs.filter(|log| !found.contains_key(log)).collect()
+}
+
+/// The logs that were found and whose topics the image does not have, with the data directory of each.
+pub(super) fn strays(image: &Image, found: &BTreeMap<LogId, usize>) -> Vec<(LogId, usize)> {
+    let unknown = |log: &LogId| image.topic(log.topic_id).is_none();
+    found.iter().filter(|(log, _)| unknown(log)).map(|(log, dir)| (log.clone(), *dir)).collect()
+}
+
+/// Frees the name of a log whose topic is not known, and keeps its files, as Kafka does: only an operator can tell a topic
+/// whose deletion a crash cut off from records that are still wanted, beside metadata that are not theirs.
+pub(super) async fn set_aside(dir: &LogDir, log: &LogId) {
+    let root = dir.disk().root().display();
+    match dir.retire_log(log, Retired::Stray).await {
+        Ok(Some(name)) => warn!(
+            "{root}/{name} is a stray: the log of {log}, whose topic id {} the metadata do not have. Its topic was deleted \
+             shortly before a crash, or the metadata are not those of this log. It is not used; remove it when nobody \
+             wants its records",
+            log.topic_id
+        ),
+        Ok(None) => {}
+        Err(cause) => warn!("{root}/{log} is a stray, its topic is not in the metadata: {cause}"),
+    }
+}
+
+/// Removes what a crash or a shutdown left of the logs of deleted topics.
+pub(super) async fn remove_deleted(dir: LogDir) {
+    let root = dir.disk().root().display().to_string();
+    let deleted = match dir.deleted().await {
+        Ok(deleted) => deleted,
+        Err(cause) => return warn!("logs of deleted topics are left until the next start: {cause}"),
+    };
+    for name in deleted {
+        match dir.remove_deleted(&name).await {
+            Ok(()) => info!("removed {root}/{name}, the log of a deleted topic"),
+            Err(cause) => warn!("{root}/{name}, the log of a deleted topic, is left until the next start: {cause}"),
+        }
+    }
+}
