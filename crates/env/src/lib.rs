@@ -7,6 +7,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
 pub mod clock;
+#[cfg(not(madsim))]
+pub mod descriptors;
 pub mod disk;
 pub mod net;
 pub mod probe;

@@ -12,11 +12,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
 use super::pool::{Lane, Pool};
 use super::{DirEntry, Open};
+use crate::{clock, descriptors};
 
 /// Most buffers in one call (`IOV_MAX` of Linux).
 const BUFFERS_MAX: usize = 1024;
@@ -26,6 +28,11 @@ const INLINE_READ_MAX: usize = 256 << 10;
 /// Reads above this length ask for the file's length first, so that a wrong length from a corrupt index
 /// does not become an allocation.
 const UNCHECKED_READ_MAX: usize = 1 << 20;
+/// How long an operation waits for a descriptor. Its failure may cost a partition, and connections end all the time; but
+/// requests wait behind it, and give up in the end.
+const DESCRIPTOR_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 5000 });
+/// Pause before it tries again.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 pub(super) struct Disk(Arc<Shared>);
@@ -35,6 +42,8 @@ struct Shared {
     pool: Pool,
     /// Whether this file system refused reads that must not block; then it is not asked again.
     only_blocking_reads: AtomicBool,
+    /// Whether operations wait for descriptors, and it has been told.
+    out_of_descriptors: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -70,6 +79,7 @@ impl Disk {
             root: root.to_owned(),
             pool: Pool::new(),
             only_blocking_reads: AtomicBool::new(false),
+            out_of_descriptors: AtomicBool::new(false),
         })))
     }
 
@@ -79,8 +89,8 @@ impl Disk {
 
     pub(super) async fn lock(&self, name: &str) -> io::Result<DirLock> {
         let path = self.0.root.join(name);
-        self.run(Lane::Meta, move || {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        self.run_opening(Lane::Meta, move || {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
             match file.try_lock() {
                 Ok(()) => Ok(DirLock { _locked: file }),
                 Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -93,7 +103,7 @@ impl Disk {
     pub(super) async fn open_file(&self, path: &str, how: Open) -> io::Result<File> {
         let full = self.0.root.join(path);
         let file = self
-            .run(Lane::Meta, move || {
+            .run_opening(Lane::Meta, move || {
                 let mut options = OpenOptions::new();
                 options.read(true);
                 match how {
@@ -102,7 +112,7 @@ impl Disk {
                     Open::Create => options.write(true).create(true),
                     Open::CreateNew => options.write(true).create_new(true),
                 };
-                let file = options.open(full)?;
+                let file = options.open(&full)?;
                 // Only opening for reading lets directories through.
                 if how == Open::Read && file.metadata()?.is_dir() {
                     return Err(io::Error::from_raw_os_error(libc::EISDIR));
@@ -121,14 +131,14 @@ impl Disk {
 
     pub(super) async fn remove_dir(&self, path: &str) -> io::Result<()> {
         let path = self.0.root.join(path);
-        self.run(Lane::Meta, move || fs::remove_dir_all(path)).await
+        self.run_opening(Lane::Meta, move || fs::remove_dir_all(&path)).await
     }
 
     pub(super) async fn list(&self, dir: &str) -> io::Result<Vec<DirEntry>> {
         let dir = self.0.root.join(dir);
-        self.run(Lane::Meta, move || {
+        self.run_opening(Lane::Meta, move || {
             let mut entries = Vec::new();
-            for entry in fs::read_dir(dir)? {
+            for entry in fs::read_dir(&dir)? {
                 let entry = entry?;
                 let Ok(name) = entry.file_name().into_string() else { continue };
                 let metadata = match fs::metadata(entry.path()) {
@@ -158,8 +168,8 @@ impl Disk {
 
     pub(super) async fn sync_dir(&self, dir: &str) -> io::Result<()> {
         let dir = self.0.root.join(dir);
-        self.run(Lane::Sync, move || {
-            OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(dir)?.sync_all()
+        self.run_opening(Lane::Sync, move || {
+            OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(&dir)?.sync_all()
         })
         .await
     }
@@ -180,6 +190,37 @@ impl Disk {
         op: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         self.0.pool.run(lane, op).await
+    }
+
+    /// As [`Disk::run`], for an `op` that begins by opening something: where no descriptor is left for that it has done
+    /// nothing, which says nothing of the disk, and is tried again for a while.
+    async fn run_opening<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        op: impl Fn() -> io::Result<T> + Send + Sync + 'static,
+    ) -> io::Result<T> {
+        let op = Arc::new(op);
+        let short = &self.0.out_of_descriptors;
+        let mut deadline = None;
+        loop {
+            let this_time = op.clone();
+            let error = match self.run(lane, move || this_time()).await {
+                Err(error) if descriptors::ran_out(&error) => error,
+                done => {
+                    if deadline.is_some() {
+                        short.store(false, Ordering::Relaxed);
+                    }
+                    return done;
+                }
+            };
+            if clock::now() >= *deadline.get_or_insert_with(|| clock::now() + DESCRIPTOR_PATIENCE) {
+                return Err(descriptors::explain(error));
+            }
+            if !short.swap(true, Ordering::Relaxed) {
+                tracing::warn!(disk = %self.0.root.display(), "waiting to open files: {}", descriptors::explain(error));
+            }
+            clock::sleep(DESCRIPTOR_PAUSE).await;
+        }
     }
 }
 
@@ -402,4 +443,43 @@ fn free_space(root: &Path) -> io::Result<u64> {
     let stat = unsafe { stat.assume_init() };
     #[allow(clippy::unnecessary_cast)] // The types differ between platforms.
     Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// The outcome of an operation that fails so for the first `failures` times, and how often it was tried.
+    async fn tried(failures: usize, code: i32) -> (io::Result<()>, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let tries = Arc::new(AtomicUsize::new(0));
+        let counted = tries.clone();
+        let op = move || match counted.fetch_add(1, Ordering::SeqCst) < failures {
+            true => Err(io::Error::from_raw_os_error(code)),
+            false => Ok(()),
+        };
+        let outcome = disk.run_opening(Lane::Meta, op).await;
+        (outcome, tries.load(Ordering::SeqCst))
+    }
+
+    #[tokio::test]
+    async fn an_open_waits_for_a_descriptor_and_for_nothing_else() {
+        let (outcome, tries) = tried(3, libc::EMFILE).await;
+        assert!(outcome.is_ok());
+        assert_eq!(tries, 4);
+        let (outcome, tries) = tried(3, libc::EIO).await;
+        assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::EIO));
+        assert_eq!(tries, 1);
+    }
+
+    #[tokio::test]
+    async fn an_open_that_gets_no_descriptor_names_the_limit_in_the_end() {
+        let (outcome, tries) = tried(usize::MAX, libc::EMFILE).await;
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("ulimit -n"), "{error}");
+        assert!(tries > 2, "{tries}");
+    }
 }

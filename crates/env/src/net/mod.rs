@@ -56,7 +56,7 @@ impl Listener {
         Port::bind(addr)?.listen()
     }
 
-    /// The next connection and its peer's address. Errors pass (no descriptor left, a peer that has gone):
+    /// The next connection and its peer's address. Errors pass (too few descriptors left, a peer that has gone):
     /// log, wait a little and accept again.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, peer) = wait(|| format!("accept at {}", self.local_addr()), self.0.accept()).await?;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::disk;
+use crate::{descriptors, disk};
 
 /// Connections that the kernel holds before we accept them.
 const BACKLOG: u32 = 1024;
@@ -52,6 +52,7 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, peer) = self.inner.accept().await?;
+        descriptors::check_connection(&stream)?;
         Ok((Stream::new(stream, peer)?, peer))
     }
 
