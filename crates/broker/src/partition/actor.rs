@@ -322,7 +322,7 @@ impl Actor {
     /// Final for this log: it serves nothing more, and its offsets are never used again in this epoch.
     pub(super) fn storage_failed(&mut self, cause: &str) {
         if !self.failed {
-            error!(log = %self.id, "log is offline: {cause}; its disk failed, the broker goes on without this partition");
+            error!(log = %self.id, "log is offline: {cause}; the broker goes on without this partition until its next start");
         }
         self.failed = true;
         self.dirty = true;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use norn_core::metadata::Endpoint;
 use norn_env::{
-    clock,
+    clock::{self, Instant},
     net::{Listener, Port},
     select,
     task::{Shutdown, Tasks},
@@ -14,8 +14,11 @@ use tracing::{debug, warn};
 use super::connection;
 use crate::api::Context;
 
-/// Pause after a failed accept (out of file descriptors), so that the loop neither spins nor gives up.
+/// Pause after a failed accept (too few file descriptors left), so that the loop neither spins nor gives up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Failed accepts are logged no more often than this.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// How long connections may take to finish what they owe at shutdown.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -69,6 +72,7 @@ impl Server {
     /// Accepts until shutdown, then waits for the connections to drain.
     pub async fn run(self, ctx: Arc<Context>, mut shutdown: Shutdown) {
         let mut connections: Tasks<()> = Tasks::new();
+        let mut failures = Failures::default();
         loop {
             let accepted = select! {
                 _ = shutdown.signaled() => break,
@@ -91,7 +95,7 @@ impl Server {
                     Err(setting) => warn!(%peer, "connection refused: {setting} reached"),
                 },
                 Err(error) => {
-                    warn!("accept failed: {error}");
+                    failures.note(&error);
                     clock::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -100,5 +104,24 @@ impl Server {
         let deadline = clock::now() + DRAIN;
         while let Ok(Some(_)) = clock::timeout_at(deadline, connections.join_next()).await {}
         connections.abort_all();
+    }
+}
+
+/// Accepts that failed since it was last logged.
+#[derive(Default)]
+struct Failures {
+    unlogged: u64,
+    logged_at: Option<Instant>,
+}
+
+impl Failures {
+    /// Logs it, unless one was logged a moment ago.
+    fn note(&mut self, error: &std::io::Error) {
+        self.unlogged += 1;
+        let now = clock::now();
+        if self.logged_at.is_none_or(|at| now >= at + LOG_EVERY) {
+            warn!(times = self.unlogged, "connections refused: {error}");
+            (self.unlogged, self.logged_at) = (0, Some(now));
+        }
     }
 }
