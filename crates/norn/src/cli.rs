@@ -250,7 +250,7 @@ fn ask(command: impl Future<Output = Result<String, ClientError>>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(text) => {
-            eprintln!("error: {text}");
+            complain(&text);
             ExitCode::FAILURE
         }
     }
@@ -259,6 +259,11 @@ fn ask(command: impl Future<Output = Result<String, ClientError>>) -> ExitCode {
 /// Prints to standard output. A reader that has gone, such as `head`, is no error.
 fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Tells an error. Where nobody takes it the exit status tells it still.
+pub(crate) fn complain(text: &str) {
+    let _ = std::io::stderr().write_all(format!("error: {text}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{header, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::Router;
-use tokio::net::TcpListener;
+use norn_env::{clock, descriptors};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// What the broker tells about itself, once it has started.
@@ -63,7 +65,42 @@ impl Http {
 
     /// Answers until the process ends.
     pub async fn run(self, stage: watch::Receiver<Stage>) -> io::Result<()> {
-        axum::serve(self.listener, router(stage)).await
+        axum::serve(Sparing(self.listener), router(stage)).await
+    }
+}
+
+/// Pause after a connection that could not be accepted, or that would have taken a file's descriptor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// A listener that leaves descriptors to the broker.
+struct Sparing(TcpListener);
+
+impl Sparing {
+    async fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.0.accept().await?;
+        descriptors::check_probe(&stream)?;
+        Ok((stream, peer))
+    }
+}
+
+impl axum::serve::Listener for Sparing {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.try_accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    tracing::warn!("HTTP connection refused: {error}");
+                    clock::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
     }
 }
 
@@ -119,7 +156,6 @@ fn answer(health: Result<(), String>, good: &'static str) -> Response {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
 
     use super::*;
 

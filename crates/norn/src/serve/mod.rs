@@ -5,6 +5,7 @@
 
 mod host;
 mod http;
+mod lines;
 mod logging;
 mod node;
 mod panics;
@@ -14,10 +15,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use norn_broker::config::{Config, Layer, Warning};
+use norn_env::descriptors::{self, Raised};
 
 pub use logging::LogFormat;
 
-use crate::cli::ServeArgs;
+use crate::cli::{complain, ServeArgs};
 use crate::settings::{self, SettingsError};
 use node::NodeError;
 
@@ -30,19 +32,20 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(reasons) => {
             for reason in &reasons {
-                eprintln!("error: {reason}");
+                complain(reason);
             }
             return ExitCode::from(CONFIG_REFUSED);
         }
     };
     if let Err(error) = logging::start(args.log_format) {
-        eprintln!("error: {error}");
+        complain(&error.to_string());
         return ExitCode::from(CONFIG_REFUSED);
     }
     panics::abort();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    raise_descriptor_limit();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Disks have threads of their own and most work is the kernel's, so half the cores keep up with the network. A
     // worker more wakes the others for nothing: on two cores it cost a fifth of the CPU and a third of the memory.
@@ -52,12 +55,22 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Ok(runtime) => runtime.block_on(node::run(config)),
         Err(source) => Err(NodeError::Runtime(source)),
     };
-    match ended {
+    let status = match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
+    };
+    logging::flush();
+    status
+}
+
+/// Takes all the file descriptors that there are: each segment of each log is an open file.
+fn raise_descriptor_limit() {
+    match descriptors::raise_limit() {
+        Ok(Raised { from, to }) => tracing::info!("up to {to} open files (the limit was {from})"),
+        Err(error) => tracing::warn!("could not raise the limit of open files (ulimit -n): {error}"),
     }
 }
 

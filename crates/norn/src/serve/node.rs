@@ -82,9 +82,11 @@ fn announce(broker: &Broker, http: Option<SocketAddr>) {
         tracing::info!("metrics and health on http://{address}");
         lines.push_str(&format!("http {address}\n"));
     }
-    let mut out = io::stdout();
-    // Whoever started this may have closed its end; then nobody wants to know.
-    let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+    // On a thread of its own: whoever started this may have closed its end, and nobody wants to know, or may not read.
+    let _could_not_start = std::thread::Builder::new().name("norn-ports".into()).spawn(move || {
+        let mut out = io::stdout();
+        let _nobody = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+    });
 }
 
 async fn serve_http(http: Http, stage: watch::Receiver<Stage>) {

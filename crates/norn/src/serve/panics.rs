@@ -1,10 +1,23 @@
 //! A broken invariant ends the process, as it ends the world in simulation.
 
+use std::time::Duration;
+
+use super::logging;
+
+/// How long the telling of a panic may take, where nobody may read it.
+const TELL_PATIENCE: Duration = Duration::from_secs(5);
+
 /// From here on a panic of any thread is told on standard error, and then the process aborts: whatever it would do next
 /// rests on something that does not hold. Supervision is about tasks that return.
 pub fn abort() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        let _impatient = std::thread::Builder::new().spawn(|| {
+            std::thread::sleep(TELL_PATIENCE);
+            std::process::abort();
+        });
+        // What led to it comes first.
+        logging::flush();
         tell(panic);
         std::process::abort();
     }));

@@ -5,6 +5,8 @@ use std::io;
 use norn_env::task::ShutdownTrigger;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
+use super::logging;
+
 /// Both signals, caught from here on.
 pub struct Signals {
     terminate: Signal,
@@ -35,6 +37,7 @@ impl Signals {
         trigger.signal();
         let second = self.next().await;
         tracing::warn!(signal = second, "ending at once");
+        logging::flush();
         std::process::exit(128 + second);
     }
 }
