@@ -32,6 +32,8 @@ pub(crate) async fn write_plain(disk: &Disk, dir: &str, name: &str, bytes: &[u8]
     file.truncate(0).await?;
     file.write_at(0, vec![Bytes::copy_from_slice(bytes)]).await?;
     file.sync_data().await?;
+    // Syncing the directory takes a descriptor: all logs that are closed at once would hold one and wait for another.
+    drop(file);
     disk.rename(&unfinished, &path).await?;
     disk.sync_dir(dir).await
 }
