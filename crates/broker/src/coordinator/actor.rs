@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::{handle::Message, load};
+use crate::controller::Controller;
 use crate::partition::{Acks, Origin, Partition, Produce, Produced, ReadySet};
 
 /// How long an append may take to be committed before its outcome counts as unknown.
@@ -28,6 +29,7 @@ pub(crate) struct Setup {
     pub partition: Arc<Partition>,
     pub epoch: LeaderEpoch,
     pub config: GroupConfig,
+    pub controller: Controller,
     pub queue: mpsc::Receiver<Message>,
 }
 
@@ -86,7 +88,7 @@ pub(crate) async fn run(setup: Setup) -> CoordinatorEnd {
             loaded = &mut loading, if actor.state.is_none() => match loaded {
                 Ok(state) => {
                     info!(partition = partition.index(), %epoch, "group coordinator loaded");
-                    actor.state = Some(state);
+                    actor.take_charge(state).await;
                 }
                 Err(error) => break CoordinatorEnd::Unreadable(error),
             },
@@ -115,6 +117,16 @@ pub(crate) async fn run(setup: Setup) -> CoordinatorEnd {
 }
 
 impl Actor {
+    /// Takes what was loaded, but for the offsets of topics that have been deleted: while it was loaded or before, when
+    /// nobody told a coordinator. Of later ones it is told.
+    async fn take_charge(&mut self, mut state: Coordinator) {
+        let image = self.setup.controller.image();
+        let is_there = |name: &str, id| image.topic(id).is_some_and(|topic| *topic.name == *name);
+        state.forget_deleted(is_there, clock::now(), Millis(clock::wall_ms()), &mut self.actions);
+        self.state = Some(state);
+        self.perform().await;
+    }
+
     async fn receive(&mut self, message: Message) {
         match message {
             Message::Look(look) => look(self.state.as_ref().ok_or(ErrorCode::CoordinatorLoadInProgress)),

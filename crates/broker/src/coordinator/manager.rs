@@ -120,8 +120,13 @@ impl CoordinatorManager {
                 continue;
             }
             let (tx, queue) = mpsc::channel(QUEUE_LEN);
-            let setup =
-                Setup { partition: partition.clone(), epoch: view.epoch, config: self.config.clone(), queue };
+            let setup = Setup {
+                partition: partition.clone(),
+                epoch: view.epoch,
+                config: self.config.clone(),
+                controller: self.controller.clone(),
+                queue,
+            };
             let running = run(setup);
             self.tasks.spawn(format!("group coordinator {index}"), async move { (index, running.await) });
             self.running.insert(index, (view.epoch, CoordinatorHandle { queue: tx }));
@@ -159,7 +164,8 @@ impl CoordinatorManager {
             for (_, handle) in self.running.values() {
                 let topic = topic.clone();
                 let event = move |_| Event::TopicDeleted { topic, topic_id };
-                // One that is overloaded keeps offsets of a topic that is gone; they expire.
+                // One that is being loaded looks for itself. One that is overloaded keeps offsets of a topic that is gone
+                // until it is loaded again, or they expire.
                 let _ = handle.step(clock::now() + RESTART_PAUSE, event).await;
             }
         }

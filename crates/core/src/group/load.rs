@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
-use norn_protocol::ErrorCode;
+use norn_protocol::{ErrorCode, TopicId};
 
 use super::action::Action;
+use super::append::Then;
 use super::config::GroupConfig;
 use super::coordinator::Coordinator;
+use super::offsets;
 use super::records::{Record, RecordError};
 use super::state::Group;
 use super::timers::Timer;
@@ -67,6 +69,25 @@ impl Loader {
         turn.set(Timer::Retention, turn.config.retention_check_interval);
         assert!(actions.is_empty(), "nobody waits for a coordinator that is being loaded");
         self.coordinator
+    }
+}
+
+impl Coordinator {
+    /// Drops the offsets of topics, by name and id, that there are no more, and orders their tombstones. To be called once
+    /// it is loaded: of what was deleted before, nobody may have told the one that wrote the records, and a topic of that
+    /// name is another.
+    pub fn forget_deleted(
+        &mut self,
+        is_there: impl Fn(&str, TopicId) -> bool,
+        now: Instant,
+        wall: Millis,
+        actions: &mut Vec<Action>,
+    ) {
+        let (_, turn) = &mut self.turn(now, wall, actions);
+        for (group, partitions) in turn.offsets.take_deleted(is_there) {
+            let records = partitions.into_iter().map(|key| offsets::tombstone(&group, key)).collect();
+            turn.append(records, None, Then::Nothing);
+        }
     }
 }
 

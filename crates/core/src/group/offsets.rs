@@ -85,6 +85,25 @@ impl Offsets {
         found
     }
 
+    /// Takes out the committed offsets of topics, by name and id, that there are not. Those without an id stay.
+    pub(super) fn take_deleted(
+        &mut self,
+        is_there: impl Fn(&str, TopicId) -> bool,
+    ) -> BTreeMap<Arc<str>, Vec<Partition>> {
+        let mut taken: BTreeMap<Arc<str>, Vec<Partition>> = BTreeMap::new();
+        self.committed.retain(|group, offsets| {
+            offsets.retain(|partition, value| {
+                let stays = value.topic_id == TopicId::NONE || is_there(&partition.0, value.topic_id);
+                if !stays {
+                    taken.entry(group.clone()).or_default().push(partition.clone());
+                }
+                stays
+            });
+            !offsets.is_empty()
+        });
+        taken
+    }
+
     /// Notes the keys of records that are being appended.
     pub(super) fn begin(&mut self, records: &[Record]) {
         for (group, partition, value) in offset_records(records) {

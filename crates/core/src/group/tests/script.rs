@@ -11,7 +11,7 @@
 //! heartbeat SLOT GROUP MEMBER GEN [instance=ID]    sync SLOT GROUP MEMBER GEN [instance=ID] [assign=MEMBER:BYTES,..]
 //! leave SLOT GROUP [member=ID].. [instance=ID]..   commit SLOT GROUP [gen=N member=ID] TOPIC/PARTITION=OFFSET[:META] ..
 //! delete SLOT GROUP | describe GROUP | list [STATE] delete-offsets SLOT GROUP TOPIC/PARTITION ..
-//! topic-deleted TOPIC ID                           fetch GROUP [TOPIC/PARTITION] ..
+//! topic-deleted TOPIC ID | there TOPIC=ID ..       fetch GROUP [TOPIC/PARTITION] ..
 //! ```
 
 use std::fmt::Write;
@@ -129,6 +129,10 @@ fn command(world: &mut World, args: &Args) -> String {
         "fail" => world.end_append(AppendToken(args.number(1)), Err(error(args.word(2)))),
         "advance" => world.advance(Duration::from_millis(args.number(1))),
         "reload" => world.reload(),
+        "there" => {
+            let id = |name: &str| Some(TopicId(Uuid::from_u128(args.get(name)?.parse().expect("an id"))));
+            world.forget_deleted(|name, topic_id| id(name) == Some(topic_id))
+        }
         "fetch" => return fetch(world, args),
         "describe" => return describe(world, args.word(1)),
         "list" => return list(world, args),

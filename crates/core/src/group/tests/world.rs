@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use norn_protocol::ErrorCode;
+use norn_protocol::{ErrorCode, TopicId};
 
 use super::super::*;
 use crate::Millis;
@@ -52,12 +52,24 @@ impl World {
     pub(super) fn step(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         self.coordinator.step(event, self.instant(), self.wall(), &mut actions);
-        for action in &actions {
+        self.note_appends(&actions);
+        actions
+    }
+
+    /// Tells the coordinator which topics there are; gives what it orders.
+    pub(super) fn forget_deleted(&mut self, is_there: impl Fn(&str, TopicId) -> bool) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.coordinator.forget_deleted(is_there, self.instant(), self.wall(), &mut actions);
+        self.note_appends(&actions);
+        actions
+    }
+
+    fn note_appends(&mut self, actions: &[Action]) {
+        for action in actions {
             if let Action::Append { token, records } = action {
                 self.pending.insert(*token, records.clone());
             }
         }
-        actions
     }
 
     /// Ends an append: commits its records, or refuses them.
