@@ -53,7 +53,9 @@ pub(super) async fn remove_deleted(dir: LogDir) {
     for name in deleted {
         match dir.remove_deleted(&name).await {
             Ok(()) => info!("removed {root}/{name}, the log of a deleted topic"),
-            Err(cause) => warn!("{root}/{name}, the log of a deleted topic, is left until the next start: {cause}"),
+            Err(cause) => {
+                warn!("{root}/{name}, the log of a deleted topic, is left until the next start: {cause}")
+            }
         }
     }
 }

@@ -119,7 +119,10 @@ impl LogDir {
     /// Removes a directory of [`LogDir::deleted`] with all that is in it. Where it is cut off, a part is left, under that
     /// name.
     pub async fn remove_deleted(&self, name: &str) -> Result<(), LogError> {
-        assert!(LogId::is_retired_dir_name(name, Retired::Deleted), "{name} is not a deleted log's directory");
+        assert!(
+            LogId::is_retired_dir_name(name, Retired::Deleted),
+            "{name} is not a deleted log's directory"
+        );
         self.disk().remove_dir(name).await.map_err(LogError::io("remove", name))
     }
 
