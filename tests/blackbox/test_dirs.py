@@ -1,0 +1,223 @@
+"""Data directories whose order changes, that come and go, or that are full: what is acknowledged stays, whatever is started."""
+
+import re
+import shutil
+import socket
+import struct
+import time
+
+import confluent_kafka
+from broker import Broker
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+
+def create(broker, name, partitions=1):
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    admin.create_topics([NewTopic(name, partitions)])[name].result(20)
+
+
+def delete(broker, name):
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    admin.delete_topics([name])[name].result(20)
+
+
+def produce(broker, topic, count, partition=0):
+    errors = []
+    producer = confluent_kafka.Producer({"bootstrap.servers": broker.bootstrap, "acks": "all", "log_level": 0})
+    for n in range(count):
+        producer.produce(topic, str(n), partition=partition, on_delivery=lambda error, _: errors.append(error))
+    assert producer.flush(20) == 0 and errors == [None] * count, errors
+
+
+def consumer(broker, group="g"):
+    return confluent_kafka.Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group, "log_level": 0,
+                                     "enable.auto.commit": False})
+
+
+def end(broker, topic, partition=0):
+    reader = consumer(broker)
+    try:
+        return reader.get_watermark_offsets(TopicPartition(topic, partition), 20)[1]
+    finally:
+        reader.close()
+
+
+def stop(broker):
+    assert broker.stop() == 0, broker.log()
+
+
+def refused(broker):
+    """Starts it; what it said when it ended at once."""
+    broker.launch()
+    assert broker.process.wait(10) != 0
+    return broker.log()
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def with_dirs(tmp_path, *dirs):
+    broker = Broker(tmp_path / "broker")
+    order(broker, *dirs)
+    return broker
+
+
+def order(broker, *dirs):
+    broker.settings["log.dirs"] = ",".join(map(str, dirs))
+
+
+def test_metadata_in_another_directory_than_the_first_refuse_the_start_and_cost_nothing(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    broker = with_dirs(tmp_path, one, two)
+    broker.start()
+    create(broker, "orders", 2)
+    produce(broker, "orders", 100)
+    stop(broker)
+    logs = names(one), names(two)
+    order(broker, two, one)
+    said = refused(broker)
+    assert f"{one}/__cluster_metadata" in said and f"put {one} first" in said
+    assert (names(one), names(two)) == logs
+    order(broker, one, two)
+    broker.start()
+    assert broker.log().count("no log is scanned") == 2, broker.log()
+    assert end(broker, "orders") == 100
+    stop(broker)
+
+
+def test_two_directories_with_metadata_refuse_the_start(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    broker = with_dirs(tmp_path, one, two)
+    broker.start()
+    stop(broker)
+    order(broker, two)
+    broker.start()
+    create(broker, "orders")
+    produce(broker, "orders", 100)
+    stop(broker)
+    for dirs in ([one, two], [two, one]):
+        order(broker, *dirs)
+        said = refused(broker)
+        assert "__cluster_metadata" in said and str(one) in said and str(two) in said
+    assert "orders-0" in names(two)
+    shutil.rmtree(one / "__cluster_metadata")
+    broker.start()
+    assert end(broker, "orders") == 100
+    stop(broker)
+
+
+def test_a_log_that_the_metadata_do_not_know_is_set_aside_and_makes_room(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    name = "o" * 249
+    broker = with_dirs(tmp_path, one, two)
+    broker.start()
+    stop(broker)
+    order(broker, two)
+    broker.start()
+    create(broker, name)
+    produce(broker, name, 100)
+    stop(broker)
+    records = (two / f"{name}-0" / "00000000000000000000.log").read_bytes()
+    # The operator takes the wrong metadata away.
+    shutil.rmtree(two / "__cluster_metadata")
+    order(broker, one, two)
+    broker.start()
+    [stray] = [path for path in two.iterdir() if path.name.endswith("-stray")]
+    assert re.fullmatch(r"o+-0\.[0-9a-f]{32}-stray", stray.name) and len(stray.name) <= 255
+    assert (stray / "00000000000000000000.log").read_bytes()[: len(records)] == records
+    assert any("WARN" in line and str(stray) in line for line in broker.log().splitlines())
+    create(broker, name, 2)
+    produce(broker, name, 3)
+    assert end(broker, name) == 3
+    for ending in (stop, Broker.kill):
+        ending(broker)
+        broker.start()
+        assert str(stray) not in broker.log(), "it is told once"
+        assert end(broker, name) == 3 and stray.is_dir()
+    stop(broker)
+
+
+def test_a_deleted_topics_files_go_and_one_of_its_name_begins_anew(tmp_path):
+    data = tmp_path / "data"
+    broker = with_dirs(tmp_path, data)
+    broker.start()
+    for round in range(5):
+        create(broker, "orders")
+        produce(broker, "orders", 10 + round)
+        assert end(broker, "orders") == 10 + round
+        delete(broker, "orders")
+    # A deletion that was answered is one at the next start, too.
+    stop(broker)
+    assert "orders-0" not in names(data)
+    # Cut off after the rename.
+    left = data / "orders-0.0123456789abcdef0123456789abcdef-delete"
+    left.mkdir(exist_ok=True)
+    (left / "00000000000000000000.log").write_bytes(b"x" * 100)
+    broker.start()
+    deadline = time.monotonic() + 10
+    while any("orders" in name for name in names(data)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [name for name in names(data) if "orders" in name]
+    stop(broker)
+
+
+def first_answers(broker, topic, partitions):
+    """The error codes of one ListOffsets v1, which a client would hide by asking again."""
+    def text(value):
+        return struct.pack(">h", len(value)) + value.encode()
+
+    asked = b"".join(struct.pack(">iq", partition, -1) for partition in range(partitions))
+    body = struct.pack(">hhi", 2, 1, 7) + text("raw") + struct.pack(">ii", -1, 1) + text(topic)
+    body += struct.pack(">i", partitions) + asked
+    with socket.create_connection(("127.0.0.1", broker.port), 10) as s:
+        s.sendall(struct.pack(">i", len(body)) + body)
+        answers = s.makefile("rb")
+        (length,) = struct.unpack(">i", answers.read(4))
+        answer = answers.read(length)
+    at = 4 + 4 + 2 + len(topic) + 4
+    return [error for _, error, _, _ in struct.iter_unpack(">ihqq", answer[at:])]
+
+
+def test_a_new_topic_and_a_start_find_every_partition_ready(tmp_path):
+    broker = with_dirs(tmp_path, tmp_path / "data")
+    broker.start()
+    for n in range(20):
+        create(broker, f"t{n}", 30)
+        assert first_answers(broker, f"t{n}", 30) == [0] * 30
+    for ending in (stop, Broker.kill):
+        ending(broker)
+        broker.start()
+        for n in reversed(range(20)):
+            assert first_answers(broker, f"t{n}", 30) == [0] * 30
+    stop(broker)
+
+
+def test_a_new_topic_does_not_inherit_offsets_of_one_deleted_while_their_log_was_away(tmp_path):
+    one, two, away = tmp_path / "one", tmp_path / "two", tmp_path / "away"
+    broker = with_dirs(tmp_path, one, two)
+    broker.settings["offsets.topic.num.partitions"] = "1"
+    broker.start()
+    create(broker, "kept")
+    create(broker, "orders")
+    create(broker, "filler")
+    reader = consumer(broker)
+    reader.commit(offsets=[TopicPartition("orders", 0, 7), TopicPartition("kept", 0, 5)], asynchronous=False)
+    reader.close()
+    assert "__consumer_offsets-0" in names(two), (names(one), names(two))
+    stop(broker)
+    two.rename(away)
+    order(broker, one)
+    broker.start()
+    delete(broker, "orders")
+    stop(broker)
+    away.rename(two)
+    order(broker, one, two)
+    broker.start()
+    create(broker, "orders")
+    reader = consumer(broker)
+    committed = reader.committed([TopicPartition("orders", 0), TopicPartition("kept", 0)], 20)
+    assert [at.offset for at in committed] == [confluent_kafka.OFFSET_INVALID, 5]
+    reader.close()
+    stop(broker)
