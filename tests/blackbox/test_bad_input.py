@@ -199,6 +199,35 @@ def test_random_bodies_of_every_api_and_version_end_in_a_reply_or_a_closed_conne
     assert broker.answers()
 
 
+def unfinished(broker, claimed, sent):
+    """A connection that announces a request and brings part of it, as far as the broker takes it."""
+    s = socket.create_connection(("127.0.0.1", broker.port), 10)
+    s.settimeout(0.2)
+    try:
+        s.sendall(struct.pack(">i", claimed) + struct.pack(">hhih", PRODUCE, 3, 1, -1) + bytes(sent))
+    except TimeoutError:
+        pass
+    return s
+
+
+def test_requests_that_never_become_whole_hold_no_more_memory_than_all_may(tmp_path):
+    with Broker(tmp_path, queued__max__request__bytes=10 << 20) as broker:
+        before = broker.rss()
+        peers = [unfinished(broker, 9 << 20, 8 << 20) for _ in range(20)]
+        growth = broker.rss() - before
+        print(f"20 peers that want to bring 8 MiB each: {growth >> 10} KiB")
+        assert growth < 30 << 20
+        for peer in peers:
+            peer.close()
+        assert broker.answers()
+
+
+def test_an_error_of_a_produce_that_gets_no_answer_closes_the_connection_with_a_log_line(broker):
+    got, port = talk(broker, GOOD + produce(bytes(61), acks=0), close_write=False)
+    assert len(replies(got)) == 1
+    assert "acks=0" in closed_line(broker, port)
+
+
 @pytest.mark.slow
 def test_malformed_requests_leave_no_memory_behind(broker):
     """Most are answered with an error, so that many fit into one connection; the last one closes it."""

@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
     OffsetCommitRequest, ProduceRequest,
 };
 use norn_env::clock;
-use norn_protocol::client::topic_name;
+use norn_protocol::client::{encode_request, topic_name};
 use support::{batch, produce_request, text, Client, Node};
 
 const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
@@ -124,6 +124,31 @@ fn a_peer_that_never_reads_does_not_keep_others_from_being_read() {
             let response = other.produce("t", 0, batch(&[large.as_str()])).await;
             assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
         }
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_peer_that_stops_in_the_middle_of_a_large_request_gives_up_its_memory_to_those_who_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    norn_env::testing::run(move || async move {
+        let bound = [("queued.max.request.bytes", "100000")];
+        let (node, mut other) = node_with_topic(&path, &bound).await;
+        let mut stopping = node.connect().await;
+        let large = "y".repeat(60_000);
+        let whole = encode_request(1, 9, Some("test"), &produce_request("t", 0, 1, batch(&[large.as_str()])))
+            .unwrap();
+        stopping.send_bytes(whole.slice(..100)).await;
+        clock::sleep(Duration::from_secs(6)).await;
+        stopping.send_bytes(whole.slice(100..)).await;
+        let answer = stopping.receive::<ProduceRequest>(9).await;
+        assert!(answer.is_ok(), "nobody waited for its memory, so it could take its time");
+        stopping.send_bytes(whole.slice(..100)).await;
+        clock::sleep(Duration::from_millis(500)).await;
+        let response = other.produce("t", 0, batch(&[large.as_str()])).await;
+        assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+        assert_eq!(stopping.receive_frame().await, None, "somebody waited");
         node.stop().await;
     });
 }

@@ -78,6 +78,18 @@ impl FrameReader {
         Ok(Some(frame))
     }
 
+    /// The frame that is being received, if it is larger than the memory that is there before its size is known: its
+    /// length, and the bytes that have come, both without the size prefix.
+    pub fn large(&self) -> Option<(usize, &[u8])> {
+        let total = self.awaited().filter(|total| *total > CHUNK)?;
+        Some((total - SIZE_LEN, &self.buf[SIZE_LEN..]))
+    }
+
+    /// Bytes that have come and are in no frame yet.
+    pub fn received(&self) -> usize {
+        self.buf.len()
+    }
+
     /// Whether bytes of an unfinished frame are waiting: the end of the stream now would cut a request in half.
     pub fn is_mid_frame(&self) -> bool {
         !self.buf.is_empty()

@@ -3,7 +3,7 @@
 //! Owns its socket, the order of replies and its idle deadline. Requests are handed to their owners in the order of
 //! arrival: while an owner's queue is full, or a request first has to create its topic, the connection reads no further.
 //! Only the waiting for replies is concurrent. Ends when the peer closes, sends what cannot be understood, is idle for
-//! `connections.max.idle.ms`, or the broker shuts down; replies that are still owed get a short while to leave.
+//! `connections.max.idle.ms` or slow with what others wait for, or the broker shuts down; replies that are still owed get a short while to leave.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,16 +15,14 @@ use norn_env::{
     task::{self, Shutdown},
 };
 use norn_protocol::frame::FrameReader;
-use tokio::sync::{mpsc, Semaphore};
+use tokio::sync::mpsc;
 use tracing::{debug, info};
 
-use super::replies::{send_all, Queued, Reply};
+use super::{
+    admission::{Admitted, Held},
+    replies::{send_all, Queued, Reply, SendEnd},
+};
 use crate::api::{self, Context, Session};
-
-/// Bytes of requests that wait for their replies on one connection, so that a peer that sends and never reads holds no
-/// more than this. A larger request takes all of it. Of a Produce nothing is held here: its records are with their
-/// partitions, which have permits of their own for them.
-const HELD_BYTES_MAX: u32 = 1 << 20;
 
 /// How long replies that are owed may take to leave after the last request was read.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -48,13 +46,17 @@ pub(super) async fn serve(
     let mut sending = std::pin::pin!(send_all(wr, rx, idle));
     let read_end = select! {
         end = &mut sending => {
-            debug!(%peer, "connection closed: {end}");
+            match &end {
+                // It answers nothing, so the log is where a client's operator finds the reason.
+                SendEnd::Closed(_) => info!(%peer, "connection closed: {end}"),
+                other => debug!(%peer, "connection closed: {other}"),
+            }
             return;
         }
         end = reading => end,
     };
     match &read_end {
-        ReadEnd::Malformed(why) => info!(%peer, "connection closed: {why}"),
+        ReadEnd::Malformed(_) | ReadEnd::Slow { .. } => info!(%peer, "connection closed: {read_end}"),
         other => debug!(%peer, "no more requests: {other}"),
     }
     if clock::timeout_at(clock::now() + DRAIN, sending).await.is_err() {
@@ -70,6 +72,11 @@ enum ReadEnd {
     Malformed(String),
     #[error("idle for connections.max.idle.ms")]
     Idle,
+    #[error(
+        "a request of {len} bytes was slow to come while others waited for the memory that it holds \
+         (queued.max.request.bytes)"
+    )]
+    Slow { len: usize },
     #[error("the broker is shutting down")]
     Shutdown,
     #[error("the sending side ended")]
@@ -87,44 +94,68 @@ async fn read_all(
     mut shutdown: Shutdown,
 ) -> ReadEnd {
     let mut frames = FrameReader::new(ctx.config.network.socket_request_max_bytes);
-    let holding = Arc::new(Semaphore::new(HELD_BYTES_MAX as usize));
+    let holding = Held::new();
+    let mut reading: Option<Admitted> = None;
     loop {
         let frame = match frames.next() {
             Err(error) => return ReadEnd::Malformed(error.to_string()),
             Ok(Some(frame)) => frame,
             Ok(None) => {
-                let deadline = clock::now() + ctx.config.network.connections_max_idle.unwrap_or(NEVER);
-                let read = select! {
-                    _ = shutdown.signaled() => return ReadEnd::Shutdown,
-                    read = task::wait(|| "the peer's next request".into(), clock::timeout_at(deadline, rd.read_buf(frames.buf()))) => read,
-                };
-                match read {
-                    Ok(Ok(0)) => return ReadEnd::Eof,
-                    Ok(Ok(_)) => continue,
-                    Ok(Err(error)) => return error.into(),
+                if let (None, Some((len, begins))) = (&reading, frames.large()) {
+                    reading = Some(holding.admit(begins, len, &ctx.request_memory).await);
+                }
+                match read_some(&mut rd, &mut frames, reading.as_ref(), ctx, &mut shutdown).await {
+                    Ok(()) => continue,
                     // A long poll that still waits is not idleness.
-                    Err(_) if holding.available_permits() < HELD_BYTES_MAX as usize => continue,
-                    Err(_) => return ReadEnd::Idle,
+                    Err(ReadEnd::Idle) if holding.owes_replies(reading.as_ref()) => continue,
+                    Err(end) => return end,
                 }
             }
         };
         let timer = ctx.metrics.request_started(frame.get(..2));
-        let holds = if api::is_produce(&frame) { 1 } else { frame.len() };
-        let holds = u32::try_from(holds).unwrap_or(u32::MAX).clamp(1, HELD_BYTES_MAX);
-        let room = holding.clone().acquire_many_owned(holds);
-        let held = task::wait(|| "the peer to take earlier replies".into(), room).await;
-        let held = held.expect("the semaphore is never closed");
-        let memory = ctx.request_memory.take(frame.len()).await;
-        let reply = api::dispatch(frame, memory, &mut session, ctx).await;
+        let admitted = match reading.take() {
+            Some(admitted) => admitted,
+            None => holding.admit(&frame, frame.len(), &ctx.request_memory).await,
+        };
+        let reply = api::dispatch(frame, admitted.memory, &mut session, ctx).await;
         let last = match &reply {
             Reply::Close(why) => Some(why.clone()),
             _ => None,
         };
-        if queue.send(Queued { reply, timer, _held: held }).await.is_err() {
+        if queue.send(Queued { reply, timer, _held: admitted.held }).await.is_err() {
             return ReadEnd::SenderGone;
         }
         if let Some(why) = last {
             return ReadEnd::Malformed(why);
         }
+    }
+}
+
+/// Waits for more bytes. `reading` is what the request holds that they belong to, if that was taken already.
+async fn read_some(
+    rd: &mut ReadHalf,
+    frames: &mut FrameReader,
+    reading: Option<&Admitted>,
+    ctx: &Arc<Context>,
+    shutdown: &mut Shutdown,
+) -> Result<(), ReadEnd> {
+    let deadline = clock::now() + ctx.config.network.connections_max_idle.unwrap_or(NEVER);
+    let due = reading.map(|admitted| (admitted.len, admitted.due(frames.received())));
+    let too_slow = async {
+        let Some((len, due)) = due else { return std::future::pending().await };
+        clock::sleep_until(due).await;
+        ctx.request_memory.wanted().await;
+        len
+    };
+    let read = select! {
+        _ = shutdown.signaled() => return Err(ReadEnd::Shutdown),
+        read = task::wait(|| "the peer's next request".into(), clock::timeout_at(deadline, rd.read_buf(frames.buf()))) => read,
+        len = too_slow => return Err(ReadEnd::Slow { len }),
+    };
+    match read {
+        Ok(Ok(0)) => Err(ReadEnd::Eof),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(ReadEnd::Idle),
     }
 }

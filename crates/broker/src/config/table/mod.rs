@@ -154,8 +154,8 @@ const NETWORK: [ConfigDef; 8] = [
         Long,
         "-1",
         Allowed::Any,
-        "Most bytes of requests in flight over all connections; beyond it connections are not read. -1 leaves \
-         the bound to Norn.",
+        "Most bytes of requests that are being read or in flight over all connections; beyond it connections are \
+         not read. -1 leaves the bound to Norn.",
     ),
     stated(
         "max.incremental.fetch.session.cache.slots",

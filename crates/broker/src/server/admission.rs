@@ -1,0 +1,102 @@
+//! What a request holds while it is read: its share of what its connection may have waiting for replies, and of the
+//! memory of all connections (`queued.max.request.bytes`).
+//!
+//! A request that comes with one small read takes both when it is whole. A larger one takes both when its size is known,
+//! before more of it is read: else a few connections could each bring most of a large request, and all of it would be
+//! here. Nobody waits for anything else while holding memory for what is still to come, so its peer alone decides when
+//! it is free again; one that is slow about it is cut off once others wait ([`Admitted::due`]).
+
+use std::{sync::Arc, time::Duration};
+
+use norn_env::{
+    clock::{self, Instant},
+    task,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::api::{self, RequestMemory};
+
+/// Bytes of requests that wait for their replies on one connection, so that a peer that sends and never reads holds no
+/// more than this. A larger request takes all of it. Of a Produce nothing is held here: its records are with their
+/// partitions, which have permits of their own for them.
+const HELD_BYTES_MAX: u32 = 1 << 20;
+
+/// How far a peer may be behind the pace of `WHOLE_WITHIN` while others wait for the memory: enough for a few lost
+/// packets, and short beside the timeouts of those who wait.
+const BEHIND_MAX: Duration = Duration::from_secs(5);
+
+/// The pace at which a large request has to come while others wait for the memory. librdkafka gives up a request after
+/// 60 s and Java's client after 30 s, so one that takes longer is not waited for at its other end either.
+const WHOLE_WITHIN: Duration = Duration::from_secs(60);
+
+/// What one connection may have waiting for replies.
+pub(super) struct Held(Arc<Semaphore>);
+
+impl Held {
+    pub fn new() -> Self {
+        Held(Arc::new(Semaphore::new(HELD_BYTES_MAX as usize)))
+    }
+
+    /// Whether a reply is owed, apart from the one to the request that is being read.
+    pub fn owes_replies(&self, reading: Option<&Admitted>) -> bool {
+        let own = reading.map_or(0, |admitted| admitted.held.num_permits());
+        self.0.available_permits() + own < HELD_BYTES_MAX as usize
+    }
+
+    /// Waits for both shares of a request of `len` bytes, of which `begins` is known.
+    pub async fn admit(&self, begins: &[u8], len: usize, memory: &RequestMemory) -> Admitted {
+        let holds = if api::is_produce(begins) { 1 } else { len };
+        let holds = u32::try_from(holds).unwrap_or(u32::MAX).clamp(1, HELD_BYTES_MAX);
+        let room = self.0.clone().acquire_many_owned(holds);
+        let held = task::wait(|| "the peer to take earlier replies".into(), room).await;
+        let held = held.expect("the semaphore is never closed");
+        let memory = memory.take(len).await;
+        Admitted { held, memory, len, since: clock::now() }
+    }
+}
+
+/// The shares of one request.
+pub(super) struct Admitted {
+    pub held: OwnedSemaphorePermit,
+    pub memory: OwnedSemaphorePermit,
+    pub len: usize,
+    since: Instant,
+}
+
+impl Admitted {
+    /// Until when the peer may take its time if others wait for memory, now that so many of the bytes have come.
+    pub fn due(&self, received: usize) -> Instant {
+        let part = WHOLE_WITHIN.as_millis() * received.min(self.len) as u128 / self.len.max(1) as u128;
+        self.since + BEHIND_MAX + Duration::from_millis(part as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_on_pace_is_never_due_and_one_that_stops_soon_is() {
+        norn_env::testing::run(|| async {
+            let (held, memory) = (Held::new(), RequestMemory::new(1 << 20));
+            let admitted = held.admit(&[], 600_000, &memory).await;
+            let due = |received| admitted.due(received) - admitted.since;
+            assert_eq!(due(0), BEHIND_MAX);
+            assert_eq!(due(300_000), BEHIND_MAX + WHOLE_WITHIN / 2);
+            assert_eq!(due(600_000), BEHIND_MAX + WHOLE_WITHIN);
+            assert_eq!(due(usize::MAX), BEHIND_MAX + WHOLE_WITHIN);
+        });
+    }
+
+    #[test]
+    fn the_request_that_is_being_read_is_no_owed_reply() {
+        norn_env::testing::run(|| async {
+            let (held, memory) = (Held::new(), RequestMemory::new(1 << 20));
+            let earlier = held.admit(&[0, 1], 100, &memory).await;
+            let reading = held.admit(&[0, 1], 20_000, &memory).await;
+            assert!(held.owes_replies(Some(&reading)));
+            drop(earlier);
+            assert!(!held.owes_replies(Some(&reading)));
+        });
+    }
+}
