@@ -4,9 +4,11 @@ import re
 import shutil
 import socket
 import struct
+import subprocess
 import time
 
 import confluent_kafka
+import pytest
 from broker import Broker
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -220,4 +222,48 @@ def test_a_new_topic_does_not_inherit_offsets_of_one_deleted_while_their_log_was
     committed = reader.committed([TopicPartition("orders", 0), TopicPartition("kept", 0)], 20)
     assert [at.offset for at in committed] == [confluent_kafka.OFFSET_INVALID, 5]
     reader.close()
+    stop(broker)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "small"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,nr_inodes=64", "norn-test", str(disk)])
+    if mounted.returncode != 0:
+        pytest.skip("a small disk can only be mounted by root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill_with_bytes(disk):
+    with open(disk / "filler", "wb") as filler:
+        filler.write(bytes(24 << 20))
+
+
+def fill_with_names(disk):
+    with pytest.raises(OSError, match="No space left"):
+        for n in range(100):
+            (disk / f"filler{n}").touch()
+
+
+@pytest.mark.parametrize("fill", [fill_with_bytes, fill_with_names])
+def test_a_new_partition_is_placed_where_there_is_room(tmp_path, small_disk, fill):
+    roomy = tmp_path / "roomy"
+    broker = with_dirs(tmp_path, roomy, small_disk)
+    broker.start()
+    create(broker, "before", 4)
+    assert "before-0" in names(roomy) and "before-1" in names(small_disk)
+    fill(small_disk)
+    create(broker, "orders", 4)
+    assert [name for name in names(roomy) if "orders" in name] == [f"orders-{n}" for n in range(4)]
+    assert not [name for name in names(small_disk) if "orders" in name]
+    for partition in range(4):
+        produce(broker, "orders", 10, partition)
+    broker.kill()
+    broker.start()
+    assert [end(broker, "orders", partition) for partition in range(4)] == [10] * 4
+    # Full, it has no room for the mark of a clean shutdown either.
+    for filler in small_disk.glob("filler*"):
+        filler.unlink()
     stop(broker)
