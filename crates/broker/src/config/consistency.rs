@@ -61,8 +61,7 @@ fn check_session_timeouts(values: &Values, errors: &mut Vec<ConfigError>) {
     }
 }
 
-/// Kafka's intervals between syncs are kept by `flush.mode=sync`, which syncs before each acknowledgement;
-/// with
+/// Kafka's intervals between syncs are kept by `flush.mode=sync`, which syncs before each acknowledgement; with
 /// `async` nothing would keep them, and records that were to survive a power loss would not.
 fn check_flush(values: &Values, warnings: &mut Vec<Warning>, errors: &mut Vec<ConfigError>) {
     for name in ["log.flush.interval.messages", "log.flush.interval.ms", "log.flush.scheduler.interval.ms"] {
@@ -104,7 +103,7 @@ fn note_one_replica(values: &Values, warnings: &mut Vec<Warning>) {
         }
     }
     if values.number("min.insync.replicas") > Some(1) {
-        let text = "one node has one replica; acks=all would be refused with NOT_ENOUGH_REPLICAS";
+        let text = "one node has one replica; at most the replication factor counts, so acks=all waits for one";
         note(values, warnings, "min.insync.replicas", text);
     }
 }

@@ -332,6 +332,14 @@ fn intervals_between_syncs_contradict_async_and_are_kept_by_sync() {
 }
 
 #[test]
+fn more_replicas_than_one_node_has_are_told_as_what_they_come_to() {
+    let found = warnings("min.insync.replicas=2");
+    assert!(found.len() == 1 && found[0].contains("acks=all waits for one"), "{found:?}");
+    let found = warnings("default.replication.factor=3");
+    assert!(found.len() == 1 && found[0].contains("cannot be created"), "{found:?}");
+}
+
+#[test]
 fn the_finer_unit_wins_in_one_layer_and_the_higher_layer_over_all() {
     let retention = |layers| topic_defaults(&config(layers))["retention.ms"].clone();
     assert_eq!(retention(vec![]), "604800000");
