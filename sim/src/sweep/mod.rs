@@ -20,6 +20,9 @@ use self::child::Job;
 use self::summary::Summary;
 use crate::report::{Report, Verdict, COMMIT};
 
+/// What little the idle world draws, it draws from this.
+const IDLE_SEED: u64 = 1;
+
 /// What to sweep, and how.
 #[derive(Debug, Args)]
 pub struct SweepArgs {
@@ -111,7 +114,11 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
     })?;
     progress.clear();
     done.sort_by_key(|report| report.seed);
+    let idle = idle_job(args, &exe);
+    let idle_report = idle.run_confirmed();
+    let idle_again = idle.again(idle_report.verdict);
     let mut summary = Summary::of(&done, !args.no_faults, again);
+    summary.add_idle(&idle_report, &idle_again);
     (summary.commit, summary.twice, summary.wall_s) =
         (COMMIT.to_owned(), twice, began.elapsed().as_secs_f64());
     if let Some((path, file)) = &mut json {
@@ -119,7 +126,8 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
         writeln!(file, "{line}").map_err(|source| file_error(path, source))?;
     }
     if let Some(path) = &args.junit {
-        junit::write(path, &done, &summary, again).map_err(|source| file_error(path, source))?;
+        junit::write(path, &done, (&idle_report, &idle_again), &summary, again)
+            .map_err(|source| file_error(path, source))?;
     }
     summary.print();
     println!("sweep verdict={}", summary.verdict());
@@ -182,6 +190,12 @@ fn job(args: &SweepArgs, exe: &Path, seed: u64) -> Job {
     } else {
         job
     }
+}
+
+/// The run of the idle world, when no other process of the sweep is left to disturb it.
+fn idle_job(args: &SweepArgs, exe: &Path) -> Job {
+    let secs = Duration::from_secs;
+    Job::new(exe.to_owned(), IDLE_SEED, secs(args.wall_limit), secs(args.stall_limit)).arg("--idle")
 }
 
 /// How many processes to run at a time.
