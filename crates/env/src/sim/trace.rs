@@ -119,7 +119,8 @@ impl Trace {
         self.fold_at(self.time.as_ref().map_or(Duration::ZERO, TimeHandle::elapsed), event);
     }
 
-    fn fold_at(&self, at: Duration, event: Event) {
+    /// Folds an event that happens at `at`, which is now.
+    pub(crate) fn fold_at(&self, at: Duration, event: Event) {
         let mut state = self.state.lock().expect("no holder panics");
         state.lanes.fold(at.as_nanos() as u64);
         for word in event.words() {
