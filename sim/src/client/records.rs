@@ -2,6 +2,7 @@
 //! reads it knows which record of the world it is, or that it is none.
 
 use bytes::{Buf, BufMut, Bytes};
+use norn_env::sim::trace::digest as checksum;
 use norn_protocol::batch::{
     build_batch, decode_records, verify_crc, BatchError, BatchIter, BatchOptions, Header, Record,
 };
@@ -83,11 +84,6 @@ fn value(content: Content, padding: usize) -> Bytes {
     }));
     value.put_u64(checksum(&value));
     Bytes::from(value)
-}
-
-/// FNV-1a.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn content(value: Option<&Bytes>) -> Result<Content, String> {
