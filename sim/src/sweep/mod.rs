@@ -114,11 +114,9 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
     })?;
     progress.clear();
     done.sort_by_key(|report| report.seed);
-    let idle = idle_job(args, &exe);
-    let idle_report = idle.run_confirmed();
-    let idle_again = idle.again(idle_report.verdict);
+    let (idle, idle_again) = idle_world(args, &exe);
     let mut summary = Summary::of(&done, !args.no_faults, again);
-    summary.add_idle(&idle_report, &idle_again);
+    summary.add_idle(&idle, &idle_again);
     (summary.commit, summary.twice, summary.wall_s) =
         (COMMIT.to_owned(), twice, began.elapsed().as_secs_f64());
     if let Some((path, file)) = &mut json {
@@ -126,11 +124,10 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
         writeln!(file, "{line}").map_err(|source| file_error(path, source))?;
     }
     if let Some(path) = &args.junit {
-        junit::write(path, &done, (&idle_report, &idle_again), &summary, again)
+        junit::write(path, &done, (&idle, &idle_again), &summary, again)
             .map_err(|source| file_error(path, source))?;
     }
     summary.print();
-    println!("sweep verdict={}", summary.verdict());
     Ok(summary.verdict())
 }
 
@@ -192,10 +189,15 @@ fn job(args: &SweepArgs, exe: &Path, seed: u64) -> Job {
     }
 }
 
-/// The run of the idle world, when no other process of the sweep is left to disturb it.
-fn idle_job(args: &SweepArgs, exe: &Path) -> Job {
+/// Runs the idle world, when no other process of the sweep is left to disturb it. With the report comes the command that
+/// shows it again.
+fn idle_world(args: &SweepArgs, exe: &Path) -> (Report, String) {
     let secs = Duration::from_secs;
-    Job::new(exe.to_owned(), IDLE_SEED, secs(args.wall_limit), secs(args.stall_limit)).arg("--idle")
+    let job = Job::new(exe.to_owned(), IDLE_SEED, secs(args.wall_limit), secs(args.stall_limit));
+    let job = job.arg("--idle");
+    let report = job.run_confirmed();
+    let again = job.again(report.verdict);
+    (report, again)
 }
 
 /// How many processes to run at a time.

@@ -192,7 +192,7 @@ impl Summary {
         self.harness.iter().map(|detail| Finding::new("harness", detail.clone())).collect()
     }
 
-    /// For people.
+    /// For people. The last line is the verdict.
     pub fn print(&self) {
         println!("\n{} seeds, {} passed, {} run twice", self.seeds, self.passed, self.twice);
         if self.aslr_forced > 0 {
@@ -219,14 +219,14 @@ impl Summary {
         for finding in self.findings() {
             println!("harness: {}", finding.detail);
         }
-        if self.failures.is_empty() {
-            return;
+        if !self.failures.is_empty() {
+            println!("failures:");
         }
-        println!("failures:");
         for Group { signature, seeds, again, .. } in &self.failures {
             println!("  {} seeds ({}): {signature}", seeds.len(), first_few(seeds));
             println!("    again: {again}");
         }
+        println!("sweep verdict={}", self.verdict());
     }
 }
 
