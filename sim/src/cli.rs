@@ -49,12 +49,16 @@ pub struct Which {
     /// Leave all faults out.
     #[arg(long)]
     pub no_faults: bool,
+    /// Execute the idle world: one broker and an empty topic, no clients, no faults.
+    #[arg(long, conflicts_with = "tape")]
+    pub idle: bool,
 }
 
 impl Which {
     /// The tape to execute.
     pub fn tape(&self) -> Result<Tape, TapeError> {
         let tape = match &self.tape {
+            None if self.idle => Tape::idle(self.seed.unwrap_or(1)),
             Some(path) => {
                 let tape = Tape::load(path)?;
                 Tape { seed: self.seed.unwrap_or(tape.seed), ..tape }

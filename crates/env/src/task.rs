@@ -12,6 +12,8 @@ use std::task::{ready, Context, Poll};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 
+use crate::wait_report::What;
+
 /// The task was aborted before it returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("task stopped before it returned")]
@@ -147,7 +149,12 @@ impl<T> fmt::Debug for Tasks<T> {
 
 /// Awaits `f` and, while it is pending, says in the wait-for report what the current task waits for. `what`
 /// is called at most once, and only if `f` does not end at once; never in production.
-pub async fn wait<F: Future>(what: impl FnOnce() -> String, f: F) -> F::Output {
+pub fn wait<F: Future>(what: impl FnOnce() -> String, f: F) -> impl Future<Output = F::Output> {
+    wait_for(|| What::Text(what()), f)
+}
+
+/// [`wait`] for what need not be put into words yet.
+pub(crate) async fn wait_for<F: Future>(what: impl FnOnce() -> What, f: F) -> F::Output {
     #[cfg(madsim)]
     return crate::sim::waits::wait(what, f).await;
     #[cfg(not(madsim))]

@@ -1,5 +1,8 @@
 //! Who waits for what: the report that a simulation prints when an operation does not end.
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A task that has not ended, or one of the things that it waits for.
@@ -16,6 +19,25 @@ pub struct TaskWait {
     pub waits_for: Option<String>,
     /// The virtual time at which the wait began, or at which the task last ran.
     pub since: Duration,
+}
+
+/// What a task waits for, put into words when somebody asks: of a world's waits hardly any is ever read.
+pub(crate) enum What {
+    Text(String),
+    /// Something to be done with a peer.
+    Peer(&'static str, SocketAddr),
+    /// Something to be done with a file, by its full path.
+    File(&'static str, Arc<str>),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Peer(what, peer) => write!(f, "{what} {peer}"),
+            Self::File(what, path) => write!(f, "disk: {what} {path}"),
+        }
+    }
 }
 
 /// All tasks of the current world, by node and by age; a task that waits for several things, once for each.

@@ -12,11 +12,40 @@ use super::log::Log;
 /// What is known of the commits of one group for one partition, all of whose writers' offsets rise.
 #[derive(Default)]
 struct Slot {
-    /// Acknowledged: (when, when it was sent, offset).
-    acked: Vec<(Duration, Duration, i64)>,
+    /// Acknowledged, in this order.
+    acked: Vec<Acked>,
     sent: BTreeSet<i64>,
     /// Offsets without an answer, which may come into force late.
     open: BTreeMap<u64, i64>,
+}
+
+/// An acknowledged commit.
+#[derive(Clone, Copy)]
+struct Acked {
+    at: Duration,
+    sent: Duration,
+    offset: i64,
+    /// Among those up to this one, which has the largest offset.
+    most: usize,
+}
+
+impl Slot {
+    fn ack(&mut self, at: Duration, sent: Duration, offset: i64) {
+        let (here, before) = (self.acked.len(), self.acked.last().map(|last| last.most));
+        let most = before.filter(|most| self.acked[*most].offset > offset).unwrap_or(here);
+        self.acked.push(Acked { at, sent, offset, most });
+    }
+
+    /// The largest offset that was acknowledged by `asked`, `kept` permitting.
+    fn most_by(&self, asked: Duration, kept: Option<impl Fn(&Acked) -> bool>) -> Option<Acked> {
+        let by_then = &self.acked[..self.acked.partition_point(|acked| acked.at <= asked)];
+        match kept {
+            None => by_then.last().map(|last| self.acked[last.most]),
+            Some(kept) => {
+                by_then.iter().filter(|acked| kept(acked)).max_by_key(|acked| acked.offset).copied()
+            }
+        }
+    }
 }
 
 pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
@@ -37,17 +66,17 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                 let slot = slots.entry((group, tp)).or_default();
                 slot.open.remove(commit);
                 if *acked {
-                    slot.acked.push((*at, sent, offset));
+                    slot.ack(*at, sent, offset);
                 }
             }
             Event::Committed { group, tp, offset, span } => {
                 let slot = slots.entry((group, tp)).or_default();
-                let by_then = slot.acked.iter().filter(|(at, ..)| *at <= span.sent);
-                let kept = by_then.filter(|(_, sent, _)| sync || !ctx.lost_between(*sent, span.done));
-                let Some((at, _, most)) = kept.max_by_key(|(_, _, offset)| *offset) else { continue };
+                let kept = |acked: &Acked| !ctx.lost_between(acked.sent, span.done);
+                let most = slot.most_by(span.sent, (!sync).then_some(kept));
+                let Some(Acked { at, offset: most, .. }) = most else { continue };
                 let open = slot.open.values().any(|open| open == offset);
                 let asked = span.sent.as_secs_f64();
-                if offset < most && !open {
+                if *offset < most && !open {
                     let at = at.as_secs_f64();
                     found.push(format!(
                         "group {group}, {tp}: commit of {most} was acked at {at:.3} s, but a fetch sent at {asked:.3} s \

@@ -2,50 +2,70 @@
 //! was written, byte for byte. Where unsynced bytes may be lost and their offsets given out again, the leader's epoch
 //! tells the two records apart.
 
-use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
 
 use super::context::CheckContext;
-use super::event::{Content, Event, Tp};
+use super::event::{Content, Event, Reader, Tp};
 use super::log::Log;
+
+/// Who saw a record at an offset, and when.
+#[derive(Clone, Copy)]
+enum Who {
+    Reader(Reader, Duration),
+    Producer(Duration),
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reader(Reader { client, pass }, at) => {
+                write!(f, "reader {client}/{pass} at {:.3} s", at.as_secs_f64())
+            }
+            Self::Producer(at) => write!(f, "its producer, acked at {:.3} s", at.as_secs_f64()),
+        }
+    }
+}
+
+/// The records of a partition by offset and epoch, and who saw each first.
+type Known = BTreeMap<(i64, i32), (Content, Who)>;
+
+/// Notes what `who` saw at a place; what is wrong with it, if someone saw another record there.
+fn see(
+    known: &mut Known,
+    (tp, offset, epoch): (&Tp, i64, i32),
+    content: Content,
+    who: Who,
+) -> Option<String> {
+    let (other, who_other) = known.entry((offset, epoch)).or_insert((content, who));
+    (*other != content)
+        .then(|| format!("{tp}: offset {offset} is {other} for {who_other}, and {content} for {who}"))
+}
 
 pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     let mut found = vec![];
-    let mut known: BTreeMap<(&Tp, i64, i32), (Content, String)> = BTreeMap::new();
-    let mut see = |tp, offset, epoch, content: Content, who: String| match known.entry((tp, offset, epoch)) {
-        Entry::Vacant(place) => {
-            place.insert((content, who));
-            None
-        }
-        Entry::Occupied(place) if place.get().0 == content => None,
-        Entry::Occupied(place) => {
-            let (other, who_other) = place.get();
-            Some(format!("{tp}: offset {offset} is {other} for {who_other}, and {content} for {who}"))
-        }
-    };
+    let mut known: BTreeMap<&Tp, Known> = BTreeMap::new();
     for event in log.events {
         match event {
             Event::Read { reader, tp, records, span, .. } => {
                 let may_lose = !log.facts(&tp.topic).sync && !ctx.losses.is_empty();
+                let known = known.entry(tp).or_default();
+                let who = Who::Reader(*reader, span.done);
                 found.extend(records.iter().find_map(|(offset, epoch, content)| {
                     let epoch = if may_lose { *epoch } else { -1 };
-                    let who = format!(
-                        "reader {}/{} at {:.3} s",
-                        reader.client,
-                        reader.pass,
-                        span.done.as_secs_f64()
-                    );
-                    see(tp, *offset, epoch, *content, who)
+                    see(known, (tp, *offset, epoch), *content, who)
                 }));
             }
             Event::Acked { tp, first, count, base: Some(base), span } => {
                 if !log.facts(&tp.topic).sync && !ctx.losses.is_empty() {
                     continue;
                 }
+                let known = known.entry(tp).or_default();
+                let who = Who::Producer(span.done);
                 found.extend((0..u64::from(*count)).find_map(|i| {
                     let content = Content { counter: first.counter + i, ..*first };
-                    let who = format!("its producer, acked at {:.3} s", span.done.as_secs_f64());
-                    see(tp, base + i as i64, -1, content, who)
+                    see(known, (tp, base + i as i64, -1), content, who)
                 }));
             }
             Event::BadBytes { reader, tp, offset, detail, span }
@@ -69,7 +89,7 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::super::context::Flip;
-    use super::super::event::{Reader, Trim};
+    use super::super::event::Trim;
     use super::super::testing::*;
     use super::*;
 

@@ -1,7 +1,8 @@
 //! Records that say what they are: each value holds its content's name, some padding and a checksum, so that whoever
 //! reads it knows which record of the world it is, or that it is none.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
+use norn_env::sim::trace::digest as checksum;
 use norn_protocol::batch::{
     build_batch, decode_records, verify_crc, BatchError, BatchIter, BatchOptions, Header, Record,
 };
@@ -70,24 +71,19 @@ fn record(spec: &BatchSpec, i: u64) -> Record {
 }
 
 fn value(content: Content, padding: usize) -> Bytes {
-    let mut value = BytesMut::with_capacity(FIXED + padding);
+    let mut value = Vec::with_capacity(FIXED + padding);
     value.put_u32(MARK);
     value.put_u32(content.client);
     value.put_u32(content.stream);
     value.put_u64(content.counter);
     let mut noise = content.counter ^ u64::from(content.client) << 32;
-    for _ in 0..padding {
+    value.extend((0..padding).map(|_| {
         // Repeats enough to be compressed, differs enough to be told apart.
         noise = noise.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        value.put_u8((noise >> 60) as u8);
-    }
+        (noise >> 60) as u8
+    }));
     value.put_u64(checksum(&value));
-    value.freeze()
-}
-
-/// FNV-1a.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
+    Bytes::from(value)
 }
 
 fn content(value: Option<&Bytes>) -> Result<Content, String> {

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use madsim::time::TimeHandle;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{filter_fn, LevelFilter};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -23,7 +23,9 @@ thread_local! {
 
 /// Installs the subscriber of this process. A filter that cannot be parsed lets everything through.
 pub fn install(filter: Option<&str>) {
-    let keep = Keep.with_filter(LevelFilter::ERROR);
+    // Events only: madsim enters a span at each poll, which nobody is to pay for but who prints.
+    let errors = filter_fn(|metadata| metadata.is_event() && *metadata.level() == Level::ERROR);
+    let keep = Keep.with_filter(errors.with_max_level_hint(LevelFilter::ERROR));
     let printed = filter.map(|filter| {
         let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("trace"));
         tracing_subscriber::fmt::layer().with_timer(Virtual).with_ansi(false).with_filter(filter)

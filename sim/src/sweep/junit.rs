@@ -10,25 +10,28 @@ use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, Tes
 use super::summary::Summary;
 use crate::report::{Report, Verdict};
 
-/// Writes a test case for each seed, with the command that shows a failure `again`, and one for the sweep as a whole.
+/// Writes a test case for each seed, with the command that shows a failure `again`, one for the idle world and one for the
+/// sweep as a whole.
 pub fn write(
     path: &Path,
     reports: &[Report],
+    idle: (&Report, &str),
     summary: &Summary,
     again: impl Fn(&Report) -> String,
 ) -> io::Result<()> {
     let mut suite = TestSuite::new("norn-sim sweep");
-    for report in reports {
+    let seeds = reports.iter().map(|report| (format!("seed {}", report.seed), report, again(report)));
+    for (name, report, again) in seeds.chain([("idle world".to_owned(), idle.0, idle.1.to_owned())]) {
         let status = match report.verdict {
             Verdict::Pass => TestCaseStatus::success(),
             verdict => {
                 let details =
                     report.findings.iter().map(|finding| format!("{}: {}", finding.checker, finding.detail));
                 let details = details.collect::<Vec<_>>().join("\n");
-                failed(verdict, report.signature(), format!("{details}\n{}", again(report)))
+                failed(verdict, report.signature(), format!("{details}\n{again}"))
             }
         };
-        let mut case = TestCase::new(format!("seed {}", report.seed), status);
+        let mut case = TestCase::new(name, status);
         case.set_time(Duration::from_secs_f64(report.wall_s.max(0.0)));
         suite.add_test_case(case);
     }

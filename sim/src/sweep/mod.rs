@@ -20,6 +20,9 @@ use self::child::Job;
 use self::summary::Summary;
 use crate::report::{Report, Verdict, COMMIT};
 
+/// What little the idle world draws, it draws from this.
+const IDLE_SEED: u64 = 1;
+
 /// What to sweep, and how.
 #[derive(Debug, Args)]
 pub struct SweepArgs {
@@ -111,7 +114,9 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
     })?;
     progress.clear();
     done.sort_by_key(|report| report.seed);
+    let (idle, idle_again) = idle_world(args, &exe);
     let mut summary = Summary::of(&done, !args.no_faults, again);
+    summary.add_idle(&idle, &idle_again);
     (summary.commit, summary.twice, summary.wall_s) =
         (COMMIT.to_owned(), twice, began.elapsed().as_secs_f64());
     if let Some((path, file)) = &mut json {
@@ -119,10 +124,10 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
         writeln!(file, "{line}").map_err(|source| file_error(path, source))?;
     }
     if let Some(path) = &args.junit {
-        junit::write(path, &done, &summary, again).map_err(|source| file_error(path, source))?;
+        junit::write(path, &done, (&idle, &idle_again), &summary, again)
+            .map_err(|source| file_error(path, source))?;
     }
     summary.print();
-    println!("sweep verdict={}", summary.verdict());
     Ok(summary.verdict())
 }
 
@@ -182,6 +187,17 @@ fn job(args: &SweepArgs, exe: &Path, seed: u64) -> Job {
     } else {
         job
     }
+}
+
+/// Runs the idle world, when no other process of the sweep is left to disturb it. With the report comes the command that
+/// shows it again.
+fn idle_world(args: &SweepArgs, exe: &Path) -> (Report, String) {
+    let secs = Duration::from_secs;
+    let job = Job::new(exe.to_owned(), IDLE_SEED, secs(args.wall_limit), secs(args.stall_limit));
+    let job = job.arg("--idle");
+    let report = job.run_confirmed();
+    let again = job.again(report.verdict);
+    (report, again)
 }
 
 /// How many processes to run at a time.

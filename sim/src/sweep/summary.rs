@@ -38,6 +38,14 @@ pub struct Group {
     pub again: String,
 }
 
+/// What virtual time costs where nothing happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Idle {
+    pub virtual_s: f64,
+    pub cpu_s: f64,
+    pub virtual_per_cpu: f64,
+}
+
 /// A sweep in figures.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
@@ -61,6 +69,7 @@ pub struct Summary {
     pub virtual_per_cpu: f64,
     /// Of the median seed.
     pub virtual_per_cpu_median: f64,
+    pub idle: Idle,
     pub wall_s: f64,
     pub faults: BTreeMap<String, FaultCount>,
     pub probes: BTreeMap<String, u64>,
@@ -124,6 +133,20 @@ impl Summary {
         summary
     }
 
+    /// Adds the run of the idle world, which may fail as a seed may. `again` is the command that shows it again.
+    pub fn add_idle(&mut self, report: &Report, again: &str) {
+        let Report { virtual_s, cpu_s, .. } = *report;
+        self.idle = Idle { virtual_s, cpu_s, virtual_per_cpu: virtual_s / cpu_s.max(1e-9) };
+        if report.verdict != Verdict::Pass {
+            self.failures.push(Group {
+                verdict: report.verdict,
+                signature: format!("idle world: {}", report.signature()),
+                seeds: vec![report.seed],
+                again: again.to_owned(),
+            });
+        }
+    }
+
     /// What a sweep must have done to prove anything, and this one has not.
     fn too_little(&self) -> Vec<String> {
         let mut missing = vec![];
@@ -169,7 +192,7 @@ impl Summary {
         self.harness.iter().map(|detail| Finding::new("harness", detail.clone())).collect()
     }
 
-    /// For people.
+    /// For people. The last line is the verdict.
     pub fn print(&self) {
         println!("\n{} seeds, {} passed, {} run twice", self.seeds, self.passed, self.twice);
         if self.aslr_forced > 0 {
@@ -178,9 +201,14 @@ impl Summary {
         let Self { acked_median, fetched_median, commits_median, faults_median, .. } = self;
         println!("median seed: {acked_median} records acknowledged, {fetched_median} fetched, {commits_median} offset commits, {faults_median} faults");
         println!(
-            "{:.0} virtual s in {:.0} CPU s: {:.0} virtual s per CPU s (median seed {:.0}), {:.0} s of real time",
-            self.virtual_s, self.cpu_s, self.virtual_per_cpu, self.virtual_per_cpu_median, self.wall_s
+            "loaded: {:.0} virtual s in {:.0} CPU s: {:.0} virtual s per CPU s (median seed {:.0})",
+            self.virtual_s, self.cpu_s, self.virtual_per_cpu, self.virtual_per_cpu_median
         );
+        let Idle { virtual_s, cpu_s, virtual_per_cpu } = self.idle;
+        println!(
+            "idle: {virtual_s:.0} virtual s in {cpu_s:.2} CPU s: {virtual_per_cpu:.0} virtual s per CPU s"
+        );
+        println!("{:.0} s of real time", self.wall_s);
         let faults =
             self.faults.iter().map(|(kind, count)| format!("{kind} {} in {}", count.applied, count.seeds));
         println!("faults (applied, in how many seeds): {}", faults.collect::<Vec<_>>().join(", "));
@@ -191,14 +219,14 @@ impl Summary {
         for finding in self.findings() {
             println!("harness: {}", finding.detail);
         }
-        if self.failures.is_empty() {
-            return;
+        if !self.failures.is_empty() {
+            println!("failures:");
         }
-        println!("failures:");
         for Group { signature, seeds, again, .. } in &self.failures {
             println!("  {} seeds ({}): {signature}", seeds.len(), first_few(seeds));
             println!("    again: {again}");
         }
+        println!("sweep verdict={}", self.verdict());
     }
 }
 
@@ -262,6 +290,18 @@ mod tests {
     fn a_probe_that_is_never_met_fails_a_sweep_of_a_thousand() {
         let reports: Vec<Report> = (0..1_000).map(|seed| passed(seed, 5_000)).collect();
         assert_eq!(Summary::of(&reports, true, again).harness.len(), KNOWN.len());
+    }
+
+    #[test]
+    fn an_idle_world_is_timed_and_judged() {
+        let mut idle = passed(1, 0);
+        let mut summary = Summary::of(&[], false, again);
+        summary.add_idle(&idle, "run --idle");
+        assert_eq!(summary.idle, Idle { virtual_s: 80.0, cpu_s: 0.5, virtual_per_cpu: 160.0 });
+        assert_eq!(summary.verdict(), Verdict::Pass);
+        idle.verdict = Verdict::Liveness;
+        summary.add_idle(&idle, "run --idle");
+        assert_eq!(summary.verdict(), Verdict::Liveness);
     }
 
     #[test]

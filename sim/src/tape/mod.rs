@@ -4,6 +4,7 @@
 
 mod config;
 mod draw;
+mod idle;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -129,6 +130,13 @@ impl Tape {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_happens_in_an_idle_world_for_long() {
+        let tape = Tape::idle(1);
+        assert!(tape.faults.is_empty() && tape.clients.clients.is_empty() && !tape.world.buggify);
+        assert!(tape.world.phases.chaos_ms > 1_000_000);
+    }
 
     #[test]
     fn a_world_without_faults_has_a_network_without_faults() {

@@ -33,9 +33,7 @@ use crate::client::{Cluster, Style, VersionChoice};
 use crate::world::Phase;
 
 use actor::Actor;
-#[cfg(test)]
-pub use plan::TopicPlan;
-pub use plan::{ClientPlan, Plan, Role};
+pub use plan::{ClientPlan, Plan, Role, TopicPlan, TrimPlan};
 
 /// All that is under way when the faults stop must end within this.
 const HEAL_MAX: Duration = Duration::from_secs(75);

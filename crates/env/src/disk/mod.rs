@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::wait_report::What;
+
 mod early;
 
 #[cfg(not(madsim))]
@@ -249,8 +251,8 @@ impl File {
         self.back.raw_fd()
     }
 
-    async fn wait<T>(&self, what: &str, op: impl std::future::Future<Output = T>) -> T {
-        crate::task::wait(|| format!("disk: {what} {}", self.back.full_path()), op).await
+    async fn wait<T>(&self, what: &'static str, op: impl std::future::Future<Output = T>) -> T {
+        crate::task::wait_for(|| What::File(what, self.back.full_path()), op).await
     }
 }
 

@@ -316,8 +316,8 @@ impl File {
         &self.0.path
     }
 
-    pub(super) fn full_path(&self) -> String {
-        self.0.disk.0.root.join(&*self.0.path).display().to_string()
+    pub(super) fn full_path(&self) -> Arc<str> {
+        self.0.disk.0.root.join(&*self.0.path).display().to_string().into()
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {

@@ -11,7 +11,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::clock::Instant;
 use crate::disk;
-use crate::task::wait;
+use crate::task::{wait, wait_for};
+use crate::wait_report::What;
 
 #[cfg(madsim)]
 use crate::sim::net::socket as back;
@@ -111,7 +112,7 @@ impl ReadHalf {
         if buf.len() == buf.capacity() {
             buf.reserve(READ_ROOM);
         }
-        wait(|| format!("read from {}", self.peer), self.half.read_buf(buf)).await
+        wait_for(|| What::Peer("read from", self.peer), self.half.read_buf(buf)).await
     }
 }
 
@@ -125,7 +126,7 @@ impl WriteHalf {
     /// Sends all of `bufs`, gathered, and takes from it what was handed to the kernel: after an error, or
     /// when dropped while it waits, `bufs` holds the rest.
     pub async fn write_all(&mut self, bufs: &mut VecDeque<Bytes>) -> io::Result<()> {
-        wait(|| format!("write to {}", self.peer), self.half.write_all(bufs)).await
+        wait_for(|| What::Peer("write to", self.peer), self.half.write_all(bufs)).await
     }
 
     /// Sends `len` bytes of `file` from `pos`, in production without bringing them into this process

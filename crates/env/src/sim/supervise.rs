@@ -60,8 +60,9 @@ impl<F: Future> Future for Supervised<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
         let TaskKey { node, task } = this.key;
-        this.world.trace().fold(Event::Poll { node, task });
-        this.entry.polled(this.world.elapsed());
+        let now = this.world.elapsed();
+        this.world.trace().fold_at(now, Event::Poll { node, task });
+        this.entry.polled(now);
         let before = this.world.tasks.current.swap(task, Relaxed);
         let result = this.task.as_mut().poll(cx);
         this.world.tasks.current.store(before, Relaxed);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::node;
 use super::world::{try_world, World};
-use crate::wait_report::TaskWait;
+use crate::wait_report::{TaskWait, What};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TaskKey {
@@ -37,7 +37,7 @@ impl TaskEntry {
 }
 
 struct Wait {
-    what: String,
+    what: What,
     since: Duration,
 }
 
@@ -87,7 +87,7 @@ impl Waits {
                 };
                 let before = report.len();
                 let waits = r.waits.range((*key, 0)..=(*key, u64::MAX));
-                report.extend(waits.map(|(_, wait)| task(Some(wait.what.clone()), wait.since)));
+                report.extend(waits.map(|(_, wait)| task(Some(wait.what.to_string()), wait.since)));
                 if report.len() == before {
                     let last_poll = Duration::from_nanos(entry.last_poll_ns.load(Relaxed));
                     report.push(task(None, last_poll));
@@ -100,7 +100,7 @@ impl Waits {
                     task: "(unsupervised)".to_owned(),
                     task_id: key.task,
                     spawned_at: String::new(),
-                    waits_for: Some(wait.what.clone()),
+                    waits_for: Some(wait.what.to_string()),
                     since: wait.since,
                 });
             }
@@ -116,7 +116,7 @@ struct Registered {
 }
 
 impl Registered {
-    fn new(what: String) -> Option<Self> {
+    fn new(what: What) -> Option<Self> {
         let world = try_world()?;
         let key = TaskKey { node: node::current(), task: world.tasks.current() };
         let since = world.elapsed();
@@ -136,7 +136,7 @@ impl Drop for Registered {
     }
 }
 
-pub(crate) async fn wait<F: Future>(what: impl FnOnce() -> String, f: F) -> F::Output {
+pub(crate) async fn wait<F: Future>(what: impl FnOnce() -> What, f: F) -> F::Output {
     let mut f = pin!(f);
     let mut what = Some(what);
     let mut registered = None;

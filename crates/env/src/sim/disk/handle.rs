@@ -330,8 +330,8 @@ impl File {
         &self.0.path
     }
 
-    pub(crate) fn full_path(&self) -> String {
-        self.0.full.to_string()
+    pub(crate) fn full_path(&self) -> Arc<str> {
+        self.0.full.clone()
     }
 
     fn writable(&self, code: i32) -> io::Result<()> {

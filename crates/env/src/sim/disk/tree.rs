@@ -377,14 +377,16 @@ impl Tree {
     /// Drops what nothing leads to any more.
     fn forget_unnamed(&mut self) {
         loop {
-            let mut named: BTreeSet<Ino> = self.changes.iter().map(DirChange::ino).collect();
-            named.insert(ROOT);
+            // By inode, which are counted from the root on: a set of them costs most of what a busy disk does.
+            let mut named = vec![false; self.next as usize];
+            named[ROOT as usize] = true;
+            self.changes.iter().for_each(|change| named[change.ino() as usize] = true);
             for dir in self.dirs.values() {
-                named.extend(dir.names.values().chain(dir.durable.values()));
+                dir.names.values().chain(dir.durable.values()).for_each(|ino| named[*ino as usize] = true);
             }
-            self.files.retain(|ino, node| node.opens > 0 || named.contains(ino));
+            self.files.retain(|ino, node| node.opens > 0 || named[*ino as usize]);
             let before = self.dirs.len();
-            self.dirs.retain(|ino, _| named.contains(ino));
+            self.dirs.retain(|ino, _| named[*ino as usize]);
             if self.dirs.len() == before {
                 return;
             }
