@@ -1,11 +1,12 @@
 //! A data directory on a disk: rounds, the journal, kills, refusals. Losses of power are the simulator's.
 
 use super::*;
+use crate::id::{LogId, Retired};
 use crate::rounds::{DirtyRange, FileNote, SyncRequest, SyncTicket};
 use bytes::Bytes;
 use norn_env::disk::{File, Open};
 use norn_env::testing::run;
-use norn_protocol::types::Offset;
+use norn_protocol::types::{Offset, TopicId};
 use std::path::Path;
 
 const SEGMENT: Offset = Offset(0);
@@ -161,6 +162,47 @@ fn a_log_that_was_removed_leaves_nothing_to_one_of_its_name() {
         let (dir, _task) = open(root.path()).await;
         assert_eq!(content(root.path(), "t-0").await, b"new".as_ref());
         assert!(dir.recovery_point("t-0").is_none_or(|point| point.end <= Offset(3)));
+    });
+}
+
+#[test]
+fn a_retired_log_frees_its_name_and_a_start_finds_what_is_to_be_removed() {
+    run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, task) = open(root.path()).await;
+        let logs = fill(&dir, 4, 10).await;
+        let log = |n: i32| LogId { topic: "t".into(), partition: n, topic_id: TopicId::NONE };
+        let deleted = dir.retire_log(&log(0), Retired::Deleted).await.unwrap().unwrap();
+        let stray = dir.retire_log(&log(1), Retired::Stray).await.unwrap().unwrap();
+        assert_eq!(dir.retire_log(&log(0), Retired::Deleted).await.unwrap(), None);
+        let mut writer = Writer::open(&dir, "t-0").await;
+        writer.append(b"new").await.await.unwrap();
+        crash(dir, task).await;
+        let (dir, _task) = open(root.path()).await;
+        assert_eq!(content(root.path(), "t-0").await, b"new".as_ref());
+        assert_eq!(content(root.path(), &deleted).await, logs[0].1);
+        assert_eq!(content(root.path(), &stray).await, logs[1].1);
+        assert_eq!(dir.deleted().await.unwrap(), [deleted.clone()]);
+        dir.remove_deleted(&deleted).await.unwrap();
+        assert!(dir.deleted().await.unwrap().is_empty());
+        assert_eq!(content(root.path(), &stray).await, logs[1].1);
+    });
+}
+
+#[test]
+fn only_a_log_without_records_is_discarded() {
+    run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, _task) = open(root.path()).await;
+        let log = |n: i32| LogId { topic: "t".into(), partition: n, topic_id: TopicId::NONE };
+        let mut writer = Writer::open(&dir, "t-0").await;
+        writer.append(b"record").await.await.unwrap();
+        let _created = Writer::open(&dir, "t-1").await;
+        assert!(!dir.discard_empty(&log(0)).await.unwrap());
+        assert!(dir.discard_empty(&log(1)).await.unwrap());
+        assert!(dir.discard_empty(&log(2)).await.unwrap());
+        assert_eq!(content(root.path(), "t-0").await, b"record".as_ref());
+        assert!(!dir.disk().exists("t-1").await.unwrap());
     });
 }
 
