@@ -1,5 +1,7 @@
 //! DeleteTopics (key 20): by name, or by id from version 6 on.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use kafka_protocol::messages::{
     delete_topics_response::DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse, TopicName,
 };
@@ -23,7 +25,8 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     } else {
         request.topic_names.iter().map(|name| (Some(name.clone()), TopicId::NONE)).collect()
     };
-    let mut responses = Vec::with_capacity(asked.len());
+    let image = call.ctx.controller.image();
+    let (asked, mut responses) = sort_out(asked, |name| image.topic_by_name(name).map(|topic| topic.id));
     for (name, id) in asked {
         let image = call.ctx.controller.image();
         let topic = match &name {
@@ -33,21 +36,66 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         let answer = DeletableTopicResult::default();
         responses.push(match topic {
             None => {
-                let error = if name.is_some() { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::UnknownTopicId };
+                let error = if name.is_some() {
+                    ErrorCode::UnknownTopicOrPartition
+                } else {
+                    ErrorCode::UnknownTopicId
+                };
                 answer.with_name(name).with_topic_id(id.0).with_error_code(error.code())
             }
             Some(topic) => {
                 let answer = answer.with_name(Some(TopicName(wire(&topic.name)))).with_topic_id(topic.id.0);
                 match delete(&call, topic.id, deadline).await {
                     Ok(()) => answer,
-                    Err(failure) => {
-                        answer.with_error_code(failure.code.code()).with_error_message(Some(wire(&failure.message)))
-                    }
+                    Err(failure) => answer
+                        .with_error_code(failure.code.code())
+                        .with_error_message(Some(wire(&failure.message))),
                 }
             }
         });
     }
     call.ready(&DeleteTopicsResponse::default().with_responses(responses))
+}
+
+/// What may be deleted, and the refusals of what is not named by one name or one id, once: Kafka's
+/// `ControllerApis.deleteTopics`, which gives one answer to all that name the same.
+fn sort_out(
+    asked: Vec<(Option<TopicName>, TopicId)>,
+    id_of: impl Fn(&str) -> Option<TopicId>,
+) -> (Vec<(Option<TopicName>, TopicId)>, Vec<DeletableTopicResult>) {
+    let mut times: BTreeMap<&(Option<TopicName>, TopicId), usize> = BTreeMap::new();
+    asked.iter().for_each(|one| *times.entry(one).or_default() += 1);
+    let mut refused = BTreeMap::new();
+    let mut named_too = BTreeSet::new();
+    for one @ (name, id) in &asked {
+        let repeated = times.get(one) > Some(&1);
+        let also = |name: &TopicName| id_of(name.as_str()).filter(|id| times.contains_key(&(None, *id)));
+        let (id, why) = match (name, *id) {
+            (None, TopicId::NONE) => (*id, "Neither topic name nor id were specified."),
+            (Some(_), id) if id != TopicId::NONE => (id, "You may not specify both topic name and topic id."),
+            (Some(_), id) if repeated => (id, "Duplicate topic name."),
+            (None, id) if repeated => (id, "Duplicate topic id."),
+            (None, _) => continue,
+            (Some(name), _) => match also(name) {
+                None => continue,
+                Some(id) => {
+                    named_too.insert((None, id));
+                    (id, "The provided topic name maps to an ID that was already supplied.")
+                }
+            },
+        };
+        refused.insert(one.clone(), (id, why));
+    }
+    let answer = |((name, _), (id, why)): (&(Option<TopicName>, TopicId), &(TopicId, &str))| {
+        DeletableTopicResult::default()
+            .with_name(name.clone())
+            .with_topic_id(id.0)
+            .with_error_code(ErrorCode::InvalidRequest.code())
+            .with_error_message(Some(wire(why)))
+    };
+    let responses = refused.iter().map(answer).collect();
+    let left = |one: &(Option<TopicName>, TopicId)| !refused.contains_key(one) && !named_too.contains(one);
+    (asked.iter().filter(|one| left(one)).cloned().collect(), responses)
 }
 
 async fn delete(call: &Call, id: TopicId, deadline: norn_env::clock::Instant) -> Result<(), Failure> {
@@ -61,4 +109,60 @@ async fn delete(call: &Call, id: TopicId, deadline: norn_env::clock::Instant) ->
     let command = delete_topic(&ctx.controller.image(), id)?;
     ctx.controller.change(command, deadline).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use norn_protocol::client::topic_name;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_topic_is_named_by_one_name_or_one_id_and_once() {
+        let id = |number| TopicId(Uuid::from_u128(number));
+        let name = |name| Some(topic_name(name));
+        let asked = vec![
+            (None, TopicId::NONE),
+            (name("foo"), id(1)),
+            (None, id(1)),
+            (name("bar"), TopicId::NONE),
+            (None, id(2)),
+            (name("quux"), TopicId::NONE),
+            (name("quux"), TopicId::NONE),
+            (name("quux"), TopicId::NONE),
+            (None, id(3)),
+            (None, id(3)),
+            (name("sound"), TopicId::NONE),
+            (None, id(4)),
+        ];
+        let (left, refused) = sort_out(asked, |name| match name {
+            "foo" => Some(id(1)),
+            "bar" => Some(id(2)),
+            _ => None,
+        });
+        assert_eq!(left, [(None, id(1)), (name("sound"), TopicId::NONE), (None, id(4))]);
+        let mut told: Vec<_> = refused
+            .iter()
+            .map(|r| {
+                (
+                    r.name.as_ref().map_or("", |n| n.as_str()),
+                    r.topic_id.as_u128(),
+                    r.error_message.as_deref().unwrap(),
+                )
+            })
+            .collect();
+        told.sort_unstable();
+        assert_eq!(
+            told,
+            [
+                ("", 0, "Neither topic name nor id were specified."),
+                ("", 3, "Duplicate topic id."),
+                ("bar", 2, "The provided topic name maps to an ID that was already supplied."),
+                ("foo", 1, "You may not specify both topic name and topic id."),
+                ("quux", 0, "Duplicate topic name."),
+            ]
+        );
+        assert!(refused.iter().all(|r| r.error_code == ErrorCode::InvalidRequest.code()));
+    }
 }
