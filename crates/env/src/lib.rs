@@ -7,7 +7,6 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
 pub mod clock;
-#[cfg(not(madsim))]
 pub mod descriptors;
 pub mod disk;
 pub mod net;

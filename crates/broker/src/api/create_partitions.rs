@@ -10,7 +10,7 @@ use norn_protocol::{types::NodeId, ErrorCode};
 
 use super::{
     group::wire,
-    topics::{wait_until_open, Failure},
+    topics::{wait_until_open, Failure, Room},
     Call, Context, Session,
 };
 use crate::server::Reply;
@@ -52,6 +52,7 @@ async fn grow(ctx: &Context, topic: &CreatePartitionsTopic, validate_only: bool,
     }
     let asked = CreatePartitions { name, total: topic.count, assignments: assignments.as_deref() };
     let command = create_partitions(&image, &mut Placement::of(&image), &asked)?;
+    Room::of(ctx).take(&command)?;
     if !validate_only {
         ctx.controller.change(command, deadline).await?;
         wait_until_open(ctx, name, deadline).await;

@@ -19,7 +19,7 @@ use norn_protocol::{
 
 use super::{
     group::wire,
-    topics::{decide, wait_until_open, Failure},
+    topics::{decide, wait_until_open, Failure, Room},
     Call, Context, Session,
 };
 use crate::server::Reply;
@@ -37,6 +37,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         *times.entry(topic.name.as_str()).or_default() += 1;
     }
     let mut placement = Placement::of(&image);
+    let mut room = Room::of(ctx);
     let decided: Vec<Result<(TopicId, Command), Failure>> = request
         .topics
         .iter()
@@ -45,7 +46,9 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
                 let message = format!("Create topics request from client contains multiple entries for {}", topic.name.as_str());
                 return Err(Failure { code: ErrorCode::InvalidRequest, message });
             }
-            decide_one(ctx, &image, &mut placement, topic)
+            let decided = decide_one(ctx, &image, &mut placement, topic)?;
+            room.take(&decided.1)?;
+            Ok(decided)
         })
         .collect();
     let changes = decided.into_iter().map(|decided| async {

@@ -1,7 +1,4 @@
-//! File descriptors: how many this process may have open (`ulimit -n`), and for whom the last of them are kept.
-//!
-//! A connection that is refused comes again; a log that cannot open its next file is offline. So connections leave a
-//! share of the descriptors to files.
+//! Production back end: the limits of the operating system.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -10,6 +7,8 @@ use std::os::fd::{AsRawFd, RawFd};
 const KEPT_FROM_CONNECTIONS: u64 = 4;
 /// As [`KEPT_FROM_CONNECTIONS`], against those who look after the broker and are to see why it refuses connections.
 const KEPT_FROM_PROBES: u64 = 8;
+/// As [`KEPT_FROM_CONNECTIONS`], against new logs: what those that are there need for their next segments.
+const KEPT_FROM_NEW_LOGS: u64 = 8;
 
 /// What the limit was, and is after [`raise_limit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +68,20 @@ pub fn check_probe(socket: &impl AsRawFd) -> io::Result<()> {
     check(socket.as_raw_fd(), limit()?, KEPT_FROM_PROBES)
 }
 
+/// How many descriptors new logs may take. None where that cannot be told, as when all are taken.
+pub(super) fn room() -> u64 {
+    // SAFETY: a call without pointers; descriptor 0 is open in every Rust program.
+    let lowest = unsafe { libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 0) };
+    let (Ok(taken), Ok(limit)) = (u64::try_from(lowest), limit()) else { return 0 };
+    // SAFETY: it was opened here, and nobody else knows of it.
+    unsafe { libc::close(lowest) };
+    left_for_logs(taken, limit)
+}
+
+fn left_for_logs(taken: u64, limit: u64) -> u64 {
+    (limit - limit / KEPT_FROM_NEW_LOGS).saturating_sub(taken)
+}
+
 /// A new descriptor is the lowest that is free: all below it are taken, and so it tells how many are left.
 fn check(new: RawFd, limit: u64, kept: u64) -> io::Result<()> {
     let taken = u64::try_from(new).unwrap_or(0) + 1;
@@ -100,6 +113,12 @@ mod tests {
         assert!(raised.from <= raised.to);
         assert_eq!(limit().unwrap(), raised.to);
         assert_eq!(limits().unwrap().rlim_max, raised.to);
+    }
+
+    #[test]
+    fn new_logs_have_room_where_descriptors_are_free() {
+        assert!(room() > 0);
+        assert_eq!([20, 262, 263, 299].map(|taken| left_for_logs(taken, 300)), [243, 1, 0, 0]);
     }
 
     #[test]
