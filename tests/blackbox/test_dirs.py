@@ -251,6 +251,7 @@ def fill_with_names(disk):
 def test_a_new_partition_is_placed_where_there_is_room(tmp_path, small_disk, fill):
     roomy = tmp_path / "roomy"
     broker = with_dirs(tmp_path, roomy, small_disk)
+    broker.settings |= {"internal.journal.file.bytes": str(1 << 20), "offsets.topic.num.partitions": "1"}
     broker.start()
     create(broker, "before", 4)
     assert "before-0" in names(roomy) and "before-1" in names(small_disk)
@@ -261,9 +262,9 @@ def test_a_new_partition_is_placed_where_there_is_room(tmp_path, small_disk, fil
     for partition in range(4):
         produce(broker, "orders", 10, partition)
     broker.kill()
-    broker.start()
-    assert [end(broker, "orders", partition) for partition in range(4)] == [10] * 4
     # Full, it has no room for the mark of a clean shutdown either.
     for filler in small_disk.glob("filler*"):
         filler.unlink()
+    broker.start()
+    assert [end(broker, "orders", partition) for partition in range(4)] == [10] * 4
     stop(broker)
