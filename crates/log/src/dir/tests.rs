@@ -182,7 +182,7 @@ fn a_retired_log_frees_its_name_and_a_start_finds_what_is_to_be_removed() {
         assert_eq!(content(root.path(), "t-0").await, b"new".as_ref());
         assert_eq!(content(root.path(), &deleted).await, logs[0].1);
         assert_eq!(content(root.path(), &stray).await, logs[1].1);
-        assert_eq!(dir.deleted().await.unwrap(), [deleted.clone()]);
+        assert_eq!(dir.deleted().await.unwrap(), vec![deleted.clone()]);
         dir.remove_deleted(&deleted).await.unwrap();
         assert!(dir.deleted().await.unwrap().is_empty());
         assert_eq!(content(root.path(), &stray).await, logs[1].1);
