@@ -70,7 +70,7 @@ impl Http {
 }
 
 /// Pause after a connection that could not be accepted, or that would have taken a file's descriptor.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listener that leaves descriptors to the broker.
 struct Sparing(TcpListener);
