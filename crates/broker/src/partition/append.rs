@@ -121,10 +121,12 @@ impl Actor {
         if matches!(request.origin, Origin::Coordinator { .. }) {
             return Ok(());
         }
-        if self.config.message_timestamp_type == TimestampSource::CreateTime && header.max_timestamp >= 0 {
-            // A record without a timestamp has -1.
-            let early = header.base_timestamp >= 0
-                && now.saturating_sub(header.base_timestamp) > self.config.message_timestamp_before_max_ms;
+        if self.config.message_timestamp_type == TimestampSource::CreateTime {
+            // By default any record is late enough, and need not be looked at.
+            let before_max = Some(self.config.message_timestamp_before_max_ms).filter(|max| *max < i64::MAX);
+            let early = before_max.is_some_and(|max| {
+                request.batch.earliest_timestamp().is_some_and(|time| now.saturating_sub(time) > max)
+            });
             let late = header.max_timestamp.saturating_sub(now) > self.config.message_timestamp_after_max_ms;
             if early || late {
                 return Err(ErrorCode::InvalidTimestamp);

@@ -39,6 +39,23 @@ impl Batch {
         Ok(batches)
     }
 
+    /// The earliest timestamp of its records, if any has one. Of compressed records it is the first one's, which is in the
+    /// header: that costs nothing, the others a walk through the batch.
+    pub fn earliest_timestamp(&self) -> Option<i64> {
+        match walk::check(&self.header, &self.bytes.slice(HEADER_LEN..)) {
+            Ok(Some(timestamps)) => timestamps.earliest,
+            _ => Some(self.header.base_timestamp).filter(|time| *time != walk::NO_TIMESTAMP),
+        }
+    }
+
+    /// The batch with another largest timestamp in its header, in memory of its own.
+    fn with_max_timestamp(&self, time_ms: i64) -> Batch {
+        let records = &self.bytes[HEADER_LEN..];
+        let mut header = BatchHeader { max_timestamp: time_ms, ..self.header };
+        header.crc = header.crc_with(records);
+        Batch { header, bytes: [&header.encode()[..], records].concat().into() }
+    }
+
     /// The batch with its final offset and epoch: a new header, and the untouched rest. Neither is under the CRC
     /// (which starts at the attributes), so it is computed again only for `log_append_time` (Unix ms), which sets the
     /// timestamp type and the largest timestamp as Kafka's `DefaultRecordBatch.setMaxTimestamp` does.

@@ -112,7 +112,12 @@ proptest! {
         let batch = altered(&Batch { header, bytes: bytes.freeze() }, |_| {});
         if validate_produce(&batch).is_ok() {
             let read = decode_records(&batch.bytes);
-            prop_assert!(matches!(read, Ok(_) | Err(RecordError::OutOfRange(_))), "{:?}", read);
+            prop_assert!(read.is_ok(), "{:?}", read);
+            let timestamps: Vec<i64> = read.unwrap().iter().map(|record| record.timestamp).collect();
+            let produced = produced_batch(Some(batch.bytes), 9).unwrap();
+            prop_assert_eq!(produced.header.max_timestamp, timestamps.iter().fold(-1, |most, time| most.max(*time)));
+            let earliest = timestamps.into_iter().filter(|time| *time != -1).min();
+            prop_assert_eq!(produced.earliest_timestamp(), earliest);
         }
     }
 }
@@ -335,6 +340,29 @@ fn records_that_are_not_those_of_the_header_are_refused() {
     assert_eq!(validate_produce(&counted(5)), Err(BatchError::BadRecord(3)));
     assert_eq!(validate_produce(&counted(2)), Err(BatchError::BadCount(2)));
     assert_eq!(validate_produce(&counted(3)), Ok(()));
+}
+
+#[test]
+fn a_header_that_lies_about_the_largest_timestamp_is_put_right() {
+    for times in [vec![5, 9, 7], vec![-1, -1], vec![-1, 3], vec![8, -1]] {
+        let record = |timestamp: &i64| Record { timestamp: *timestamp, ..Record::default() };
+        let records: Vec<Record> = times.iter().map(record).collect();
+        let bytes = build_batch(&records, idempotent()).unwrap();
+        let sound = Batch::split_all(bytes.clone()).unwrap().remove(0);
+        assert_eq!(produced_batch(Some(bytes), 9), Ok(sound.clone()), "{times:?}");
+        for lie in [0, 1 << 60, i64::MIN] {
+            let lying = altered(&sound, |header| header.max_timestamp = lie);
+            assert_eq!(produced_batch(Some(lying.bytes), 9), Ok(sound.clone()), "{times:?} as {lie}");
+        }
+    }
+}
+
+#[test]
+fn a_timestamp_past_its_type_is_refused() {
+    let records = [1, 2].map(|timestamp| Record { timestamp, ..Record::default() });
+    let bytes = build_batch(&records, BatchOptions::default()).unwrap();
+    let batch = altered(&Batch::split_all(bytes).unwrap()[0], |header| header.base_timestamp = i64::MAX);
+    assert_eq!(validate_produce(&batch), Err(BatchError::BadRecord(1)));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 
 use super::header::TimestampType;
-use super::{walk, Batch, BatchError, HEADER_LEN};
+use super::walk::{self, Timestamps};
+use super::{Batch, BatchError, HEADER_LEN};
 use crate::compression::Compression;
 use crate::types::ProducerId;
 
@@ -12,15 +13,21 @@ use crate::types::ProducerId;
 const ZSTD_FROM: i16 = 7;
 
 /// The one batch of a partition in a Produce request of this version, checked. Null records are no batch.
+///
+/// Its header has the largest timestamp that its records have, if they show it without being unpacked: limits on
+/// timestamps, retention and searches by time go by it. Kafka's `LogValidator` sets it as well.
 pub fn produced_batch(records: Option<Bytes>, version: i16) -> Result<Batch, BatchError> {
     let mut batches = Batch::split_all(records.unwrap_or_default())?;
     match (batches.pop(), batches.len()) {
         (Some(batch), 0) => {
-            validate_produce(&batch)?;
+            let timestamps = check(&batch)?;
             if version < ZSTD_FROM && batch.header.compression()? == Compression::Zstd {
                 return Err(BatchError::ZstdTooEarly);
             }
-            Ok(batch)
+            match timestamps.map(|timestamps| timestamps.latest) {
+                Some(latest) if latest != batch.header.max_timestamp => Ok(batch.with_max_timestamp(latest)),
+                _ => Ok(batch),
+            }
         }
         (last, others) => Err(BatchError::NotOneBatch(others + usize::from(last.is_some()))),
     }
@@ -28,6 +35,10 @@ pub fn produced_batch(records: Option<Bytes>, version: i16) -> Result<Batch, Bat
 
 /// Checks what a client must not send though its bytes are in order.
 pub fn validate_produce(batch: &Batch) -> Result<(), BatchError> {
+    check(batch).map(drop)
+}
+
+fn check(batch: &Batch) -> Result<Option<Timestamps>, BatchError> {
     let header = &batch.header;
     header.compression()?;
     if header.record_count <= 0 {
