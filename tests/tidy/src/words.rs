@@ -104,7 +104,7 @@ const RULES: &[Rule] = &[
             PARENT,
             MUTANTS,
             "sim/src/run/",
-            "crates/norn/src/serve/panics.rs",
+            "crates/norn/src/serve/",
             "tests/",
             "crates/protocol/tests/",
         ],

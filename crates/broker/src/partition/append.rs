@@ -76,19 +76,7 @@ impl Actor {
         }
         if !batches.is_empty() {
             match self.log.append(&batches, epoch, stamp).await {
-                Ok(()) => {
-                    if norn_env::buggify!("a write is slow to be told of") {
-                        clock::sleep(Duration::from_millis(20)).await;
-                    }
-                    let records =
-                        batches.iter().map(|(batch, _)| batch.header.record_count.max(0) as u64).sum();
-                    let bytes = batches.iter().map(|(batch, _)| batch.bytes.len() as u64).sum();
-                    self.metrics.produced(records, bytes);
-                    self.step(Event::Appended { end: self.log.end() }).await;
-                    if self.log.snapshot_due() {
-                        self.snapshot_producers().await;
-                    }
-                }
+                Ok(()) => self.appended(&batches).await,
                 Err(cause) => {
                     self.storage_failed(&cause.to_string());
                     self.follow().await;
@@ -110,6 +98,20 @@ impl Actor {
             self.replica.step(event, clock::now(), &mut self.actions);
         }
         self.follow().await;
+    }
+
+    /// Batches are in the log.
+    async fn appended(&mut self, batches: &[(Batch, Offset)]) {
+        if norn_env::buggify!("a write is slow to be told of") {
+            clock::sleep(Duration::from_millis(20)).await;
+        }
+        let records = batches.iter().map(|(batch, _)| batch.header.record_count.max(0) as u64).sum();
+        let bytes = batches.iter().map(|(batch, _)| batch.bytes.len() as u64).sum();
+        self.metrics.produced(records, bytes);
+        self.step(Event::Appended { end: self.log.end() }).await;
+        if self.log.snapshot_due() {
+            self.snapshot_producers().await;
+        }
     }
 
     /// What the topic's settings say about a batch.

@@ -450,9 +450,10 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::testing::run;
 
     /// The outcome of an operation that fails so for the first `failures` times, and how often it was tried.
-    async fn tried(failures: usize, code: i32) -> (io::Result<()>, usize) {
+    fn tried(failures: usize, code: i32) -> (io::Result<()>, usize) {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::open(dir.path()).unwrap();
         let tries = Arc::new(AtomicUsize::new(0));
@@ -461,23 +462,23 @@ mod tests {
             true => Err(io::Error::from_raw_os_error(code)),
             false => Ok(()),
         };
-        let outcome = disk.run_opening(Lane::Meta, op).await;
+        let outcome = run(|| async move { disk.run_opening(Lane::Meta, op).await });
         (outcome, tries.load(Ordering::SeqCst))
     }
 
-    #[tokio::test]
-    async fn an_open_waits_for_a_descriptor_and_for_nothing_else() {
-        let (outcome, tries) = tried(3, libc::EMFILE).await;
+    #[test]
+    fn an_open_waits_for_a_descriptor_and_for_nothing_else() {
+        let (outcome, tries) = tried(3, libc::EMFILE);
         assert!(outcome.is_ok());
         assert_eq!(tries, 4);
-        let (outcome, tries) = tried(3, libc::EIO).await;
+        let (outcome, tries) = tried(3, libc::EIO);
         assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::EIO));
         assert_eq!(tries, 1);
     }
 
-    #[tokio::test]
-    async fn an_open_that_gets_no_descriptor_names_the_limit_in_the_end() {
-        let (outcome, tries) = tried(usize::MAX, libc::EMFILE).await;
+    #[test]
+    fn an_open_that_gets_no_descriptor_names_the_limit_in_the_end() {
+        let (outcome, tries) = tried(usize::MAX, libc::EMFILE);
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("ulimit -n"), "{error}");
         assert!(tries > 2, "{tries}");
