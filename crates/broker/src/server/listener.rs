@@ -120,7 +120,7 @@ impl Failures {
         self.unlogged += 1;
         let now = clock::now();
         if self.logged_at.is_none_or(|at| now >= at + LOG_EVERY) {
-            warn!(times = self.unlogged, "connections refused: {error}");
+            warn!(times = self.unlogged, "connections could not be accepted: {error}");
             (self.unlogged, self.logged_at) = (0, Some(now));
         }
     }

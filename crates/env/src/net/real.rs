@@ -51,7 +51,7 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, peer) = self.inner.accept().await?;
+        let (stream, peer) = self.inner.accept().await.map_err(descriptors::explain)?;
         descriptors::check_connection(&stream)?;
         Ok((Stream::new(stream, peer)?, peer))
     }

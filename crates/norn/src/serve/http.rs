@@ -12,7 +12,8 @@ use axum::http::{header, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::Router;
-use norn_env::{clock, descriptors};
+use norn_env::clock::{self, Instant};
+use norn_env::descriptors;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -65,19 +66,25 @@ impl Http {
 
     /// Answers until the process ends.
     pub async fn run(self, stage: watch::Receiver<Stage>) -> io::Result<()> {
-        axum::serve(Sparing(self.listener), router(stage)).await
+        axum::serve(Sparing { listener: self.listener, told: None }, router(stage)).await
     }
 }
 
 /// Pause after a connection that could not be accepted, or that would have taken a file's descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections that could not be accepted are logged no more often than this.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
 /// A listener that leaves descriptors to the broker.
-struct Sparing(TcpListener);
+struct Sparing {
+    listener: TcpListener,
+    told: Option<Instant>,
+}
 
 impl Sparing {
     async fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = self.0.accept().await?;
+        let (stream, peer) = self.listener.accept().await?;
         descriptors::check_probe(&stream)?;
         Ok((stream, peer))
     }
@@ -92,7 +99,10 @@ impl axum::serve::Listener for Sparing {
             match self.try_accept().await {
                 Ok(accepted) => return accepted,
                 Err(error) => {
-                    tracing::warn!("HTTP connection refused: {error}");
+                    if self.told.is_none_or(|at| clock::now() >= at + LOG_EVERY) {
+                        self.told = Some(clock::now());
+                        tracing::warn!("HTTP connections could not be accepted: {error}");
+                    }
                     clock::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -100,7 +110,7 @@ impl axum::serve::Listener for Sparing {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
