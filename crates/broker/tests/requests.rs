@@ -171,7 +171,35 @@ fn the_limits_of_timestamps_are_for_each_record_and_not_only_the_first() {
             let records = [now, second].map(|timestamp| Record { timestamp, ..Record::default() });
             let records = build_batch(&records, BatchOptions::default()).unwrap();
             let response = client.produce("limited", 0, records).await;
-            assert_eq!(response.responses[0].partition_responses[0].error_code, expected, "{}", second - now);
+            let answer = &response.responses[0].partition_responses[0];
+            assert_eq!(answer.error_code, expected, "{}", second - now);
+            let named = answer.error_message.as_ref().is_some_and(|text| text.contains("message.timestamp"));
+            assert_eq!(named, expected != 0, "{:?}", answer.error_message);
+        }
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_refused_batch_is_answered_with_the_reason_where_the_version_has_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    norn_env::testing::run(move || async move {
+        let (node, mut client) = node_with_topic(&path, &[("message.max.bytes", "200")]).await;
+        let large = batch(&["x".repeat(500).as_str()]);
+        let cut = batch(&["a"]).slice(..65);
+        for (records, code, reason) in [(large, 10, "max.message.bytes"), (cut, 87, "and has 65")] {
+            for version in [7, 8, 9] {
+                let response = client.ask(version, &produce_request("t", 0, -1, records.clone())).await;
+                let answer = &response.responses[0].partition_responses[0];
+                assert_eq!(answer.error_code, code);
+                let told = answer.error_message.as_ref().map(|text| text.to_string());
+                assert_eq!(
+                    told.is_some_and(|text| text.contains(reason)),
+                    version >= 8,
+                    "{version}: {answer:?}"
+                );
+            }
         }
         node.stop().await;
     });

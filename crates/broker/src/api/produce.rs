@@ -15,10 +15,15 @@ use norn_env::{
     clock::{self, Duration, Instant},
     task,
 };
-use norn_protocol::{batch::produced_batch, produce::TopicRef, types::TopicId, ErrorCode};
+use norn_protocol::{
+    batch::{produced_batch, BatchError},
+    produce::TopicRef,
+    types::TopicId,
+    ErrorCode,
+};
 use tokio::sync::oneshot;
 
-use super::{topics, Call, Context, Session};
+use super::{group::wire, topics, Call, Context, Session};
 use crate::{
     partition::{Acks, Origin, Partition, PartitionTable, Produce, Produced},
     server::Reply,
@@ -45,9 +50,9 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for data in topic.partitions {
             let outcome = match (acks, transactional) {
-                (Err(error), _) => Pending::Done(Err(error)),
+                (Err(error), _) => Pending::Done(Err(error.into())),
                 // Transactions are a room of their own; InitProducerId hands out no transactional id.
-                (_, true) => Pending::Done(Err(ErrorCode::InvalidTxnState)),
+                (_, true) => Pending::Done(Err(ErrorCode::InvalidTxnState.into())),
                 (Ok(acks), false) => {
                     let partition = resolve(&call.ctx, &mut table, name, id, data.index.0, deadline).await;
                     hand_over(&call, partition, data.records, acks, deadline).await
@@ -61,11 +66,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     if acks == Ok(Acks::None) {
         return Reply::Unanswered(Box::pin(async move {
             let response = collect(topics, deadline + GRACE, &ctx).await;
-            let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
-            match partitions.map(|partition| partition.error_code).find(|error| *error != 0) {
-                Some(error) => Err(format!("Produce with acks=0 failed with error {error}")),
-                None => Ok(()),
-            }
+            first_error(&response).map_or(Ok(()), Err)
         }));
     }
     Reply::Waiting(Box::pin(async move { answer.respond(&collect(topics, deadline + GRACE, &ctx).await) }))
@@ -77,8 +78,42 @@ struct Topic {
 }
 
 enum Pending {
-    Done(Result<Produced, ErrorCode>),
+    Done(Result<Produced, Refused>),
     Waiting(oneshot::Receiver<Result<Produced, ErrorCode>>),
+}
+
+/// Why records are not taken: a code, and what a client's log should say beside its own text for that code.
+struct Refused {
+    code: ErrorCode,
+    message: Option<String>,
+}
+
+impl From<BatchError> for Refused {
+    fn from(error: BatchError) -> Self {
+        Refused { code: error.error_code(), message: Some(error.to_string()) }
+    }
+}
+
+/// What partitions refuse by their topic's settings, or for want of replicas. Other codes say enough.
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Self {
+        let message = match code {
+            ErrorCode::InvalidTimestamp => {
+                "a record's timestamp is further from the broker's clock than message.timestamp.before.max.ms or \
+                 message.timestamp.after.max.ms of the topic allow"
+            }
+            ErrorCode::InvalidRecord => "a compacted topic takes no record without a key",
+            ErrorCode::CorruptMessage => "the records of the batch cannot be read",
+            ErrorCode::MessageTooLarge => "the batch is larger than max.message.bytes of the topic",
+            ErrorCode::NotEnoughReplicas => "fewer replicas are in sync than min.insync.replicas asks for",
+            ErrorCode::NotEnoughReplicasAfterAppend => {
+                "the records are written, but fewer replicas are in sync than min.insync.replicas asks for"
+            }
+            ErrorCode::InvalidTxnState => "transactions are not served",
+            _ => return Refused { code, message: None },
+        };
+        Refused { code, message: Some(message.to_owned()) }
+    }
 }
 
 /// Finds a partition. One that is led here and whose log is still being opened is waited for: were the first of several
@@ -107,8 +142,8 @@ async fn hand_over(
     acks: Acks,
     deadline: Instant,
 ) -> Pending {
-    let accepted = partition.and_then(|partition| {
-        let batch = produced_batch(records, call.version).map_err(|error| error.error_code())?;
+    let accepted = partition.map_err(Refused::from).and_then(|partition| {
+        let batch = produced_batch(records, call.version)?;
         Ok((partition, batch))
     });
     let (partition, batch) = match accepted {
@@ -116,17 +151,17 @@ async fn hand_over(
         Err(error) => return Pending::Done(Err(error)),
     };
     if partition.is_internal() {
-        return Pending::Done(Err(ErrorCode::InvalidTopicException));
+        return Pending::Done(Err(ErrorCode::InvalidTopicException.into()));
     }
     if batch.header.is_transactional() {
-        return Pending::Done(Err(ErrorCode::InvalidTxnState));
+        return Pending::Done(Err(ErrorCode::InvalidTxnState.into()));
     }
     let (reply, answered) = oneshot::channel();
     let origin = Origin::Client { _memory: call.memory.clone() };
     let produce = Produce { batch, acks, deadline, origin, reply };
     match partition.produce(produce, deadline).await {
         Ok(()) => Pending::Waiting(answered),
-        Err(error) => Pending::Done(Err(error)),
+        Err(error) => Pending::Done(Err(error.into())),
     }
 }
 
@@ -141,10 +176,10 @@ async fn collect(topics: Vec<Topic>, deadline: Instant, ctx: &Context) -> Produc
                 Pending::Waiting(answered) => {
                     let name = || format!("the acknowledgement of {:?}, partition {index}", topic.topic);
                     match task::wait(name, clock::timeout_at(deadline, answered)).await {
-                        Ok(Ok(result)) => result,
+                        Ok(Ok(result)) => result.map_err(Refused::from),
                         // The partition's task ended: it no longer leads here.
-                        Ok(Err(_)) => Err(ErrorCode::NotLeaderOrFollower),
-                        Err(_) => Err(ErrorCode::RequestTimedOut),
+                        Ok(Err(_)) => Err(ErrorCode::NotLeaderOrFollower.into()),
+                        Err(_) => Err(ErrorCode::RequestTimedOut.into()),
                     }
                 }
             };
@@ -163,13 +198,29 @@ async fn collect(topics: Vec<Topic>, deadline: Instant, ctx: &Context) -> Produc
     ProduceResponse::default().with_responses(responses)
 }
 
-fn partition_response(index: i32, result: Result<Produced, ErrorCode>) -> PartitionProduceResponse {
+/// The first error of a response that nobody is sent.
+fn first_error(response: &ProduceResponse) -> Option<String> {
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let failed = partitions.find(|partition| partition.error_code != 0)?;
+    let message = failed.error_message.as_ref().map(|message| format!(": {}", message.as_str()));
+    let (code, index) = (failed.error_code, failed.index);
+    Some(format!(
+        "Produce with acks=0 failed with error {code} at partition {index}{}",
+        message.unwrap_or_default()
+    ))
+}
+
+fn partition_response(index: i32, result: Result<Produced, Refused>) -> PartitionProduceResponse {
     let response = PartitionProduceResponse::default().with_index(index);
     match result {
         Ok(done) => response
             .with_base_offset(done.base_offset.0)
             .with_log_append_time_ms(done.log_append_time.unwrap_or(-1))
             .with_log_start_offset(done.log_start.0),
-        Err(error) => response.with_error_code(error.code()).with_base_offset(-1).with_log_append_time_ms(-1),
+        Err(refused) => response
+            .with_error_code(refused.code.code())
+            .with_error_message(refused.message.as_deref().map(wire))
+            .with_base_offset(-1)
+            .with_log_append_time_ms(-1),
     }
 }
