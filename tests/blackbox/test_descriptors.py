@@ -129,3 +129,13 @@ def test_many_logs_close_in_order_with_few_descriptors_left(broker):
     limit(broker, taken(broker) + 20)
     assert broker.stop() == 0, broker.log()
     assert "clean shutdown" in broker.log()
+
+
+def test_a_start_with_more_logs_than_descriptors_is_refused_with_the_reason(broker):
+    create = [NORN, "topic", "create", "many", "-p", "100", "-b", broker.bootstrap]
+    subprocess.run(create, check=True, capture_output=True, timeout=30)
+    broker.stop()
+    args = [arg for key, value in broker.settings.items() for arg in ["--set", f"{key}={value}"]]
+    limits = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    refused = subprocess.run([NORN, "serve", *args], capture_output=True, text=True, timeout=30, preexec_fn=limits)
+    assert refused.returncode == 1 and "logs of 100 partitions" in refused.stderr and "(ulimit -n)" in refused.stderr, refused

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use norn_core::metadata::Image;
-use norn_env::{disk::Disk, task::Tasks};
+use norn_env::{descriptors, disk::Disk, task::Tasks};
 use norn_log::{
     dir::{self, DirConfig, DirError, DirExit, JournalConfig, LogDir},
     LogId,
@@ -118,6 +118,11 @@ pub(super) async fn logs_on_disk(dirs: &[LogDir]) -> Result<BTreeMap<LogId, usiz
                 warn!("{log} is in two data directories, {other} and {at}: the later one is used");
             }
         }
+    }
+    // Else each that finds none would be offline for itself, and no client could connect and learn of it.
+    let (logs, descriptors) = (found.len() as u64, descriptors::free());
+    if logs > descriptors {
+        return Err(BrokerError::OpenFiles { logs, descriptors });
     }
     Ok(found)
 }

@@ -86,6 +86,11 @@ pub enum BrokerError {
          their directories, and put the one with the right metadata first in log.dirs"
     )]
     MetadataTwice { dirs: String },
+    #[error(
+        "there are logs of {logs} partitions, and file descriptors for {descriptors} of them: raise the limit of open files \
+         (ulimit -n)"
+    )]
+    OpenFiles { logs: u64, descriptors: u64 },
     #[error("{0} ended unexpectedly")]
     TaskEnded(&'static str),
     #[error("not everything could be closed in order: {0}; the next start recovers it")]

@@ -11,10 +11,18 @@ mod real;
 #[cfg(not(madsim))]
 pub use real::*;
 
+/// How many descriptors are not taken.
+pub fn free() -> u64 {
+    #[cfg(madsim)]
+    return u64::MAX;
+    #[cfg(not(madsim))]
+    real::taken_of_limit().map_or(0, |(taken, limit)| limit.saturating_sub(taken))
+}
+
 /// How many more logs may be created, if each begins with one file.
 pub fn room_for_logs() -> u64 {
     #[cfg(madsim)]
     return u64::MAX;
     #[cfg(not(madsim))]
-    real::room()
+    real::taken_of_limit().map_or(0, |(taken, limit)| real::left_for_logs(taken, limit))
 }

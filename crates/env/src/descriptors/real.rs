@@ -68,17 +68,18 @@ pub fn check_probe(socket: &impl AsRawFd) -> io::Result<()> {
     check(socket.as_raw_fd(), limit()?, KEPT_FROM_PROBES)
 }
 
-/// How many descriptors new logs may take. None where that cannot be told, as when all are taken.
-pub(super) fn room() -> u64 {
+/// How many descriptors are taken, and the limit. `None` where that cannot be told, as when all are.
+pub(super) fn taken_of_limit() -> Option<(u64, u64)> {
     // SAFETY: a call without pointers; descriptor 0 is open in every Rust program.
     let lowest = unsafe { libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 0) };
-    let (Ok(taken), Ok(limit)) = (u64::try_from(lowest), limit()) else { return 0 };
+    let taken = u64::try_from(lowest).ok()?;
     // SAFETY: it was opened here, and nobody else knows of it.
     unsafe { libc::close(lowest) };
-    left_for_logs(taken, limit)
+    Some((taken, limit().ok()?))
 }
 
-fn left_for_logs(taken: u64, limit: u64) -> u64 {
+/// How many of the others new logs may take.
+pub(super) fn left_for_logs(taken: u64, limit: u64) -> u64 {
     (limit - limit / KEPT_FROM_NEW_LOGS).saturating_sub(taken)
 }
 
@@ -117,7 +118,8 @@ mod tests {
 
     #[test]
     fn new_logs_have_room_where_descriptors_are_free() {
-        assert!(room() > 0);
+        let (free, room) = (super::super::free(), super::super::room_for_logs());
+        assert!(0 < room && room <= free, "{room} of {free}");
         assert_eq!([20, 262, 263, 299].map(|taken| left_for_logs(taken, 300)), [243, 1, 0, 0]);
     }
 
