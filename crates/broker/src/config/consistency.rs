@@ -103,7 +103,8 @@ fn note_one_replica(values: &Values, warnings: &mut Vec<Warning>) {
         }
     }
     if values.number("min.insync.replicas") > Some(1) {
-        let text = "one node has one replica; at most the replication factor counts, so acks=all waits for one";
+        let text =
+            "one node has one replica; at most the replication factor counts, so acks=all waits for one";
         note(values, warnings, "min.insync.replicas", text);
     }
 }
