@@ -92,6 +92,12 @@ impl Sequence {
         let sum = i64::from(self.0) + i64::from(count);
         Sequence((sum & i64::from(i32::MAX)) as i32)
     }
+
+    /// Whether it comes behind `other`: less than half of all sequences later.
+    pub fn is_after(self, other: Sequence) -> bool {
+        let later = self.0.wrapping_sub(other.0) & i32::MAX;
+        later > 0 && later <= i32::MAX / 2
+    }
 }
 
 /// The identity of a topic (KIP-516): a topic created again under the same name has another one.
@@ -135,6 +141,8 @@ mod tests {
         assert_eq!(Sequence(i32::MAX).plus(0), Sequence(i32::MAX));
         assert_eq!(Sequence(i32::MAX).plus(1), Sequence(0));
         assert_eq!(Sequence(i32::MAX - 1).plus(4), Sequence(2));
+        assert!(Sequence(8).is_after(Sequence(5)) && Sequence(2).is_after(Sequence(i32::MAX - 1)));
+        assert!(!Sequence(5).is_after(Sequence(8)) && !Sequence(5).is_after(Sequence(5)));
     }
 
     #[test]

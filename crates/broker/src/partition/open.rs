@@ -90,6 +90,7 @@ async fn try_open(dir: &LogDir, id: &LogId, config: &TopicConfig) -> Result<Open
             }
         },
         Visit::Batch(header) => producers.visit(header, now),
+        Visit::Damaged => producers.visit_damaged(),
     };
     let opening = dir.open_log(id.clone(), log_config(config), &mut visit);
     let (log, found) = task::wait(|| format!("the log of {id} to open"), opening).await?;

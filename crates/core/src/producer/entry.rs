@@ -40,6 +40,8 @@ pub(super) struct ProducerEntry {
     /// When the broker appended its newest batch, by the broker's clock: expiry by the records' own
     /// timestamps would forget a live producer that writes old records (KAFKA-9144).
     pub appended_at: Millis,
+    /// Some of its batches behind the newest may be among damaged ones, which nobody can tell.
+    pub may_lack_some: bool,
 }
 
 impl ProducerEntry {
@@ -48,6 +50,7 @@ impl ProducerEntry {
             epoch: batch.producer_epoch,
             batches: VecDeque::from([BatchSpan::of(batch)]),
             appended_at: now,
+            may_lack_some: false,
         }
     }
 
@@ -60,6 +63,7 @@ impl ProducerEntry {
             self.batches.pop_front();
         }
         self.batches.push_back(BatchSpan::of(batch));
+        self.may_lack_some = false;
         // The clock may have been set back; a producer must not seem idle for longer because of it.
         self.appended_at = self.appended_at.max(now);
     }
@@ -79,5 +83,5 @@ impl ProducerEntry {
 
 wire_structs! {
     BatchSpan { first_sequence, last_sequence, first_offset, last_offset, timestamp }
-    ProducerEntry { epoch, batches, appended_at }
+    ProducerEntry { epoch, batches, appended_at, may_lack_some }
 }

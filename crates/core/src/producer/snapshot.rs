@@ -9,7 +9,7 @@ use super::entry::ProducerEntry;
 use super::table::{ProducerTable, BATCHES_KEPT};
 use crate::codec::{seal, unseal, DecodeError, Wire};
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// A snapshot that cannot be used. The caller takes an older one, or replays the whole log.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

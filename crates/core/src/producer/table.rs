@@ -100,7 +100,7 @@ impl ProducerTable {
             }
             entry.newest().last_sequence.plus(1)
         };
-        if batch.base_sequence == expected {
+        if batch.base_sequence == expected || entry.may_lack_some && batch.base_sequence.is_after(expected) {
             Verdict::New
         } else {
             Verdict::Refused(ErrorCode::OutOfOrderSequenceNumber)
@@ -134,6 +134,12 @@ impl ProducerTable {
         if batch.base_offset >= self.end {
             self.record(batch, now);
         }
+    }
+
+    /// Batches that cannot be read follow what was taken in. Whose they are is not known, so that of every producer the
+    /// next batch may be a later one than its newest would have it.
+    pub fn visit_damaged(&mut self) {
+        self.producers.values_mut().for_each(|entry| entry.may_lack_some = true);
     }
 
     /// Follows a truncation of the log: what lay at or above `offset` is gone and must not be taken

@@ -74,6 +74,28 @@ fn an_unknown_producer_may_start_anywhere() {
 }
 
 #[test]
+fn behind_damaged_batches_a_producer_may_be_further_than_is_known() {
+    let mut table = ProducerTable::new();
+    for first in [0, 2] {
+        append(&mut table, batch(1, 3, first, 2), NOW);
+    }
+    table.visit_damaged();
+    let mut table = ProducerTable::decode(&table.encode()).unwrap();
+    let end = table.end();
+    assert!(matches!(table.check(&batch(1, 3, 2, 2), end), Verdict::Duplicate { first: Offset(2), .. }));
+    let refused = |code| Verdict::Refused(code);
+    assert_eq!(table.check(&batch(1, 3, 1, 1), end), refused(ErrorCode::OutOfOrderSequenceNumber));
+    assert_eq!(table.check(&batch(1, 2, 9, 1), end), refused(ErrorCode::InvalidProducerEpoch));
+    assert_eq!(
+        table.check(&batch(1, 4, 7, 1), end),
+        Verdict::New,
+        "its first batches of the epoch may be damaged"
+    );
+    append(&mut table, batch(1, 3, 9, 1), NOW);
+    assert_eq!(table.check(&batch(1, 3, 11, 1), table.end()), refused(ErrorCode::OutOfOrderSequenceNumber));
+}
+
+#[test]
 fn sequences_go_on_at_zero_after_the_largest() {
     let mut table = ProducerTable::new();
     append(&mut table, batch(1, 0, i32::MAX - 1, 4), NOW);

@@ -28,6 +28,8 @@ pub enum Visit<'a> {
         bytes: &'a Bytes,
     },
     Batch(&'a BatchHeader),
+    /// Records that cannot be read, of producers that nobody knows.
+    Damaged,
 }
 
 /// Whoever keeps the state of the producers.
@@ -58,8 +60,7 @@ impl PartitionLog {
     }
 
     /// Shows `visit` all there is to know of the log's producers: at the start, and again after a truncation, when
-    /// what it knew of the removed records must be forgotten. Returns the snapshot's offset. Damaged batches are
-    /// passed over.
+    /// what it knew of the removed records must be forgotten. Returns the snapshot's offset.
     pub async fn replay_producers(&self, visit: Visitor<'_>) -> Result<Option<Offset>, LogError> {
         let mut used = None;
         for at in self.snapshots.iter().rev().copied() {
@@ -92,8 +93,13 @@ impl PartitionLog {
                 match walk.next(Check::CrcAndEpoch(&self.epochs)).await.map_err(io())? {
                     Step::Batch { header, .. } if header.base_offset >= from => visit(Visit::Batch(&header)),
                     Step::Batch { .. } => {}
-                    Step::Damaged if walk.resync(segment.next_offset()).await.map_err(io())? => {}
-                    Step::Damaged | Step::End => break,
+                    Step::Damaged => {
+                        visit(Visit::Damaged);
+                        if !walk.resync(segment.next_offset()).await.map_err(io())? {
+                            break;
+                        }
+                    }
+                    Step::End => break,
                 }
             }
         }

@@ -174,8 +174,9 @@ fn producers_are_told_anew_after_a_truncation() {
         log.truncate_to(Offset(60)).await.unwrap();
         let mut batches = 0;
         let mut visit = |visit: Visit<'_>| match visit {
-            Visit::Snapshot { .. } => panic!("the snapshot knows of records that are gone"),
             Visit::Batch(_) => batches += 1,
+            Visit::Snapshot { .. } => panic!("the snapshot knows of records that are gone"),
+            Visit::Damaged => panic!("nothing is damaged"),
         };
         assert_eq!(log.replay_producers(&mut visit).await.unwrap(), None);
         assert_eq!(batches, 30);

@@ -189,3 +189,26 @@ fn timestamps_are_looked_up_around_damage() {
         }
     });
 }
+
+#[test]
+fn who_keeps_the_producers_learns_where_batches_are_damaged() {
+    run(|root| async move {
+        let end = closed_log(&root, &LogConfig::default()).await;
+        let mut bytes = read_raw(&root, &segment_name(0)).await;
+        let (places, last) = (places(&bytes), BATCHES as usize - 1);
+        for batch in [2, last] {
+            bytes[places[batch].1.start + 70] ^= 1;
+        }
+        write_raw(&root, &segment_name(0), bytes).await;
+        let mut seen = Vec::new();
+        let mut visit = |visit: Visit<'_>| match visit {
+            Visit::Batch(header) => seen.push(Some(header.base_offset.0)),
+            Visit::Damaged => seen.push(None),
+            Visit::Snapshot { .. } => panic!("none was stored"),
+        };
+        let opened = PartitionLog::open(options(&root, &LogConfig::default(), Some(end)), &mut visit).await;
+        let expected = (0..BATCHES).map(|n| (n != 2 && n != last as i64).then_some(n * 2));
+        assert_eq!(seen, expected.collect::<Vec<_>>());
+        opened.unwrap().0.close().await.unwrap();
+    });
+}

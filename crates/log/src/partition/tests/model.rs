@@ -113,6 +113,7 @@ impl World {
                 assert!(next <= header.base_offset.0);
                 next = header.next_offset().0;
             }
+            Visit::Damaged => panic!("nothing is damaged"),
         };
         let (log, report) = PartitionLog::open(options, &mut visit).await.unwrap();
         assert!(report.damages.is_empty(), "{report:?}");

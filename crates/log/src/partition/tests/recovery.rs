@@ -244,6 +244,7 @@ fn producers_are_told_the_newest_snapshot_and_the_batches_behind_it() {
             let mut visit = |visit: Visit<'_>| match visit {
                 Visit::Snapshot { at: offset, .. } => at = Some(offset),
                 Visit::Batch(header) => batches.push(header.base_offset.0),
+                Visit::Damaged => panic!("nothing is damaged"),
             };
             let (log, report) = PartitionLog::open(options(&root, &small(), None), &mut visit).await.unwrap();
             let expected = snapshots.iter().rev().nth(lost).copied().filter(|_| lost < 2);
