@@ -297,13 +297,19 @@ impl PartitionLog {
         self.recent.push_back((offset, position));
     }
 
-    /// Notes that `epoch` begins at `start`, where this replica becomes its leader. It is durable when this returns:
-    /// the first record of the epoch then waits for no other file than its own.
+    /// Notes that `epoch` begins at `start`, where this replica becomes its leader, and makes it durable, so that the
+    /// first record of the epoch waits for no other file than its own. Where there is no room for that, the log goes on
+    /// to be read and to be trimmed, and the first record tries again.
     pub async fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), LogError> {
         self.begin()?;
         self.note_epoch(epoch, start);
         if self.epochs_unsaved {
-            self.save_epochs().await?;
+            match self.write_epochs().await {
+                Err(error) if has_no_room(&error) => {
+                    tracing::warn!(log = %self.id, "its leader epoch is not saved before it is written to: {error}");
+                }
+                written => written.map_err(|e| self.failed("write the epochs of", &self.dir, e))?,
+            }
         }
         self.busy = false;
         Ok(())
@@ -318,8 +324,12 @@ impl PartitionLog {
     }
 
     async fn save_epochs(&mut self) -> Result<(), LogError> {
-        let saved = checkpoint::write(&self.disk, &self.dir, EPOCHS_FILE, &self.epochs.encode()).await;
-        saved.map_err(|e| self.failed("write the epochs of", &self.dir, e))?;
+        let saved = self.write_epochs().await;
+        saved.map_err(|e| self.failed("write the epochs of", &self.dir, e))
+    }
+
+    async fn write_epochs(&mut self) -> io::Result<()> {
+        checkpoint::write(&self.disk, &self.dir, EPOCHS_FILE, &self.epochs.encode()).await?;
         self.epochs_unsaved = false;
         Ok(())
     }
@@ -379,4 +389,9 @@ impl PartitionLog {
             LogError::from(error)
         })
     }
+}
+
+/// Whether nothing is wrong but that the disk is full.
+fn has_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
