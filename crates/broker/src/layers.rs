@@ -1,8 +1,13 @@
 //! The layers of settings that hold on this broker: what it was started with, and what the image has on top.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use norn_core::metadata::{unkept_sync_interval, ConfigLayers, ConfigMap, Image, Topic, TopicConfig};
 use norn_env::clock::Duration;
-use norn_protocol::types::NodeId;
+use norn_protocol::types::{NodeId, TopicId};
 use tracing::{error, warn};
 
 use crate::config::Config;
@@ -14,6 +19,8 @@ pub(crate) struct BrokerLayers {
     started_with: Config,
     file: ConfigMap,
     none: ConfigMap,
+    /// What the log has said of topics' settings: they are asked for all the time.
+    said: Arc<Mutex<BTreeMap<TopicId, String>>>,
 }
 
 impl BrokerLayers {
@@ -23,6 +30,7 @@ impl BrokerLayers {
             started_with: config.clone(),
             file: config.values().effective(),
             none: ConfigMap::new(),
+            said: Arc::default(),
         }
     }
 
@@ -58,11 +66,21 @@ impl BrokerLayers {
     pub fn topic_config(&self, image: &Image, topic: &Topic) -> TopicConfig {
         let layers = self.of(image, &topic.configs);
         if let Err(cause) = unkept_sync_interval(&layers) {
-            warn!(topic = %topic.name, "it is synced as with flush.mode=sync: {cause}");
+            if self.is_news(topic.id, cause.to_string()) {
+                warn!(topic = %topic.name, "it is synced as with flush.mode=sync: {cause}");
+            }
         }
         TopicConfig::resolve(&layers).unwrap_or_else(|cause| {
-            error!(topic = %topic.name, "its settings contradict each other, defaults are used: {cause}");
+            if self.is_news(topic.id, cause.to_string()) {
+                error!(topic = %topic.name, "its settings contradict each other, defaults are used: {cause}");
+            }
             TopicConfig::default()
         })
+    }
+
+    /// Whether the log has not said this of the topic yet.
+    fn is_news(&self, topic: TopicId, cause: String) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(topic, cause.clone()) != Some(cause)
     }
 }
