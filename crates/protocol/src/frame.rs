@@ -6,6 +6,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 
 const SIZE_LEN: usize = 4;
+/// A request begins with its API key.
+const KEY_LEN: usize = 2;
 /// Reserved while no frame's size is known: several small requests, and cheap for an idle connection.
 const CHUNK: usize = 8 * 1024;
 /// Less free space than this is not worth a read.
@@ -79,9 +81,9 @@ impl FrameReader {
     }
 
     /// The frame that is being received, if it is larger than the memory that is there before its size is known: its
-    /// length, and the bytes that have come, both without the size prefix.
+    /// length, and the bytes that have come, both without the size prefix. `None` until they tell its API key.
     pub fn large(&self) -> Option<(usize, &[u8])> {
-        let total = self.awaited().filter(|total| *total > CHUNK)?;
+        let total = self.awaited().filter(|total| *total > CHUNK && self.buf.len() >= SIZE_LEN + KEY_LEN)?;
         Some((total - SIZE_LEN, &self.buf[SIZE_LEN..]))
     }
 

@@ -11,7 +11,7 @@ use norn_core::metadata::Endpoint;
 use norn_env::{
     clock,
     net::{ReadHalf, Stream},
-    select,
+    rand, select,
     task::{self, Shutdown},
 };
 use norn_protocol::frame::FrameReader;
@@ -19,10 +19,13 @@ use tokio::sync::mpsc;
 use tracing::{debug, info};
 
 use super::{
-    admission::{Admitted, Held},
+    admission::{Arriving, Held},
     replies::{send_all, Queued, Reply, SendEnd},
 };
 use crate::api::{self, Context, Session};
+
+/// Those who are late with a request while others wait are cut off one by one within this time.
+const CUT_WITHIN_MS: u64 = 2000;
 
 /// How long replies that are owed may take to leave after the last request was read.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -95,14 +98,14 @@ async fn read_all(
 ) -> ReadEnd {
     let mut frames = FrameReader::new(ctx.config.network.socket_request_max_bytes);
     let holding = Held::new();
-    let mut reading: Option<Admitted> = None;
+    let mut reading: Option<Arriving> = None;
     loop {
         let frame = match frames.next() {
             Err(error) => return ReadEnd::Malformed(error.to_string()),
             Ok(Some(frame)) => frame,
             Ok(None) => {
                 if let (None, Some((len, begins))) = (&reading, frames.large()) {
-                    reading = Some(holding.admit(begins, len, &ctx.request_memory).await);
+                    reading = Some(holding.begin(begins, len, &ctx.request_memory).await);
                 }
                 match read_some(&mut rd, &mut frames, reading.as_ref(), ctx, &mut shutdown).await {
                     Ok(()) => continue,
@@ -113,16 +116,18 @@ async fn read_all(
             }
         };
         let timer = ctx.metrics.request_started(frame.get(..2));
-        let admitted = match reading.take() {
-            Some(admitted) => admitted,
-            None => holding.admit(&frame, frame.len(), &ctx.request_memory).await,
+        let (held, arrived) = match reading.take() {
+            Some(Arriving { held, memory, .. }) => (held, Some(memory)),
+            None => (holding.place(&frame, frame.len()).await, None),
         };
-        let reply = api::dispatch(frame, admitted.memory, &mut session, ctx).await;
+        let memory = ctx.request_memory.take(frame.len()).await;
+        drop(arrived);
+        let reply = api::dispatch(frame, memory, &mut session, ctx).await;
         let last = match &reply {
             Reply::Close(why) => Some(why.clone()),
             _ => None,
         };
-        if queue.send(Queued { reply, timer, _held: admitted.held }).await.is_err() {
+        if queue.send(Queued { reply, timer, _held: held }).await.is_err() {
             return ReadEnd::SenderGone;
         }
         if let Some(why) = last {
@@ -135,17 +140,23 @@ async fn read_all(
 async fn read_some(
     rd: &mut ReadHalf,
     frames: &mut FrameReader,
-    reading: Option<&Admitted>,
+    reading: Option<&Arriving>,
     ctx: &Arc<Context>,
     shutdown: &mut Shutdown,
 ) -> Result<(), ReadEnd> {
     let deadline = clock::now() + ctx.config.network.connections_max_idle.unwrap_or(NEVER);
-    let due = reading.map(|admitted| (admitted.len, admitted.due(frames.received())));
+    let due = reading.map(|arriving| (arriving.len, arriving.due(frames.received())));
     let too_slow = async {
         let Some((len, due)) = due else { return std::future::pending().await };
         clock::sleep_until(due).await;
-        ctx.request_memory.wanted().await;
-        len
+        loop {
+            ctx.request_memory.wanted().await;
+            // Not all who are late at once: the first to end may be enough.
+            clock::sleep(Duration::from_millis(rand::below(CUT_WITHIN_MS))).await;
+            if ctx.request_memory.is_wanted() {
+                return len;
+            }
+        }
     };
     let read = select! {
         _ = shutdown.signaled() => return Err(ReadEnd::Shutdown),
