@@ -273,3 +273,41 @@ def test_a_new_partition_is_placed_where_there_is_room(tmp_path, small_disk, fil
     broker.start()
     assert [end(broker, "orders", partition) for partition in range(4)] == [10] * 4
     stop(broker)
+
+
+def wait_until_gone(directory, topic):
+    deadline = time.monotonic() + 20
+    while any(topic in name for name in names(directory)):
+        assert time.monotonic() < deadline, names(directory)
+        time.sleep(0.05)
+
+
+def test_a_deleted_topics_files_go_although_its_log_could_not_be_opened(tmp_path):
+    data = tmp_path / "data"
+    broker = with_dirs(tmp_path, data)
+    broker.start()
+    create(broker, "orders", 2)
+    produce(broker, "orders", 10, 1)
+    stop(broker)
+    segment = data / "orders-0" / "00000000000000000000.log"
+    segment.unlink()
+    segment.mkdir()
+    # A new one, whose creation fails.
+    (data / "payments-0" / segment.name).mkdir(parents=True)
+    broker.start()
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    created = admin.create_topics([NewTopic("payments", 1)])
+    deadline = time.monotonic() + 20
+    while "payments-0" not in broker.log():
+        assert time.monotonic() < deadline, broker.log()
+        time.sleep(0.05)
+    assert broker.log().count("the log cannot be opened") == 2, broker.log()
+    delete(broker, "orders")
+    delete(broker, "payments")
+    assert created["payments"].exception(20) is None
+    wait_until_gone(data, "orders")
+    wait_until_gone(data, "payments")
+    create(broker, "orders")
+    produce(broker, "orders", 3)
+    assert end(broker, "orders") == 3
+    stop(broker)

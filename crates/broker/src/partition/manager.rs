@@ -19,11 +19,11 @@ use norn_env::{
 };
 use norn_log::{
     dir::{Health, LogDir},
-    LogError, LogId, Retired,
+    LogError, LogId,
 };
 use norn_protocol::types::{NodeId, TopicId};
 use tokio::sync::{mpsc, watch};
-use tracing::{error, warn};
+use tracing::error;
 
 use super::{
     actor::{self, PartitionEnd, Setup},
@@ -31,6 +31,7 @@ use super::{
     missing::{self, missing},
     open::{self, Opened},
     published::{Published, ReadySet, View},
+    removal::Remover,
     Partition, PartitionTable,
 };
 use crate::{controller::Controller, layers::BrokerLayers, metrics::Metrics};
@@ -76,8 +77,11 @@ enum Done {
     Other,
 }
 
+/// A partition that could not be opened, or whose task ended: its log, and the data directory where that was looked for.
+type Failed = (LogId, Option<usize>);
+
 /// The log of a deleted topic that has made room for others of its name: its data directory, and its own new name.
-type RetiredLog = (LogId, usize, Result<Option<String>, LogError>);
+type RetiredLog = (LogId, usize, Option<String>);
 
 pub(crate) struct Manager {
     setup: ManagerSetup,
@@ -98,8 +102,10 @@ pub(crate) struct Manager {
     in_use: BTreeMap<String, usize>,
     /// When to tell again what a partition had no room for.
     tell_again: Option<Instant>,
-    /// Partitions that could not be opened: they are not tried again before the next start.
-    failed: BTreeMap<Id, LogId>,
+    /// Partitions that are offline: they are not tried again before the next start.
+    failed: BTreeMap<Id, Failed>,
+    /// One for each data directory.
+    removers: Vec<Remover>,
     tasks: Tasks<(Id, PartitionEnd)>,
     /// Where the directory of a partition is, from before this start.
     found: BTreeMap<LogId, usize>,
@@ -112,8 +118,10 @@ impl Manager {
         found: BTreeMap<LogId, usize>,
     ) -> (Self, watch::Receiver<Arc<PartitionTable>>) {
         let (table, published) = watch::channel(Arc::default());
+        let removers = setup.dirs.iter().cloned().map(Remover::new).collect();
         let manager = Manager {
             setup,
+            removers,
             table,
             open: BTreeMap::new(),
             starting: BTreeSet::new(),
@@ -136,8 +144,8 @@ impl Manager {
             self.found.remove(&log);
             missing::set_aside(&self.setup.dirs[dir], &log).await;
         }
-        for dir in self.setup.dirs.clone() {
-            self.work.push(missing::remove_deleted(dir).map(|()| Done::Other).boxed());
+        for remover in self.removers.clone() {
+            self.work.push(async move { remover.remove_left().await }.map(|()| Done::Other).boxed());
         }
     }
 
@@ -181,9 +189,16 @@ impl Manager {
         self.close().await
     }
 
-    /// Starts what the image asks for and ends what it no longer has.
-    fn reconcile(&mut self, image: &Image) {
-        self.failed.retain(|(topic, _), _| image.topic(*topic).is_some());
+    /// Ends what the image no longer has; false if not all of it has been told.
+    fn remove_deleted(&mut self, image: &Image) -> bool {
+        let failed = std::mem::take(&mut self.failed).into_iter();
+        let (kept, deleted) = failed.partition(|((topic, _), _)| image.topic(*topic).is_some());
+        self.failed = kept;
+        for (log, dir) in BTreeMap::into_values(deleted) {
+            if let Some(dir) = dir {
+                self.begin_removal(log, dir);
+            }
+        }
         let mut all_told = true;
         for ((topic, _), open) in &mut self.open {
             if image.topic(*topic).is_none() && !open.removing {
@@ -191,6 +206,12 @@ impl Manager {
                 all_told &= open.removing;
             }
         }
+        all_told
+    }
+
+    /// Starts what the image asks for and ends what it no longer has.
+    fn reconcile(&mut self, image: &Image) {
+        let mut all_told = self.remove_deleted(image);
         for topic in image.topics() {
             let mut config = None;
             for (index, assigned) in topic.partitions.iter().enumerate() {
@@ -242,11 +263,13 @@ impl Manager {
     }
 
     fn begin_removal(&mut self, log: LogId, at: usize) {
-        self.found.remove(&log);
-        let dir = self.setup.dirs[at].clone();
+        self.in_use.insert(log.dir_name(), at);
+        // One that was not found was not created in order either: the directory may be another's.
+        let is_found = self.found.remove(&log).is_some();
+        let remover = self.removers[at].clone();
         self.retiring.push(
             async move {
-                let retired = dir.retire_log(&log, Retired::Deleted).await;
+                let retired = remover.retire(&log, is_found).await;
                 (log, at, retired)
             }
             .boxed(),
@@ -255,21 +278,9 @@ impl Manager {
 
     fn retired(&mut self, (log, at, retired): RetiredLog) {
         self.in_use.remove(&log.dir_name());
-        match retired {
-            Ok(None) => {}
-            Ok(Some(name)) => {
-                let dir = self.setup.dirs[at].clone();
-                self.work.push(
-                    async move {
-                        if let Err(cause) = dir.remove_deleted(&name).await {
-                            warn!("files of the deleted topic are left until the next start: {cause}");
-                        }
-                        Done::Other
-                    }
-                    .boxed(),
-                );
-            }
-            Err(cause) => warn!(%log, "the files of the deleted topic are left: {cause}"),
+        if let Some(name) = retired {
+            let remover = self.removers[at].clone();
+            self.work.push(async move { remover.remove(&name).await }.map(|()| Done::Other).boxed());
         }
     }
 
@@ -296,7 +307,7 @@ impl Manager {
     }
 
     /// Takes the partition as offline until the next start, and gives its leadership up, so that clients are told.
-    fn fail(&mut self, log: LogId, image: &Image) {
+    fn fail(&mut self, log: LogId, dir: Option<usize>, image: &Image) {
         let assigned =
             image.topic(log.topic_id).and_then(|topic| topic.partitions.get(log.partition as usize));
         let led = assigned.filter(|assigned| assigned.leader == Some(self.setup.node));
@@ -310,7 +321,7 @@ impl Manager {
                 .boxed(),
             );
         }
-        self.failed.insert((log.topic_id, log.partition), log);
+        self.failed.insert((log.topic_id, log.partition), (log, dir));
     }
 
     /// Takes the image's partitions that were not found as offline: while a data directory is, they may lie in it, and
@@ -318,7 +329,7 @@ impl Manager {
     pub fn miss(&mut self, image: &Image) {
         for log in missing(image, self.setup.node, &self.found) {
             error!(%log, "the log is not in a data directory that works, its partition is offline");
-            self.fail(log, image);
+            self.fail(log, None, image);
         }
     }
 
@@ -330,10 +341,11 @@ impl Manager {
             Err(cause) => {
                 error!(%log, "the log cannot be opened, its partition is offline: {cause}");
                 self.in_use.remove(&log.dir_name());
-                self.fail(log, &image);
+                self.fail(log, Some(dir), &image);
                 return;
             }
         };
+        self.found.insert(log.clone(), dir);
         let assigned =
             image.topic(log.topic_id).and_then(|topic| topic.partitions.get(log.partition as usize));
         let (Some(topic), Some(assigned)) = (image.topic(log.topic_id), assigned.cloned()) else {
@@ -363,7 +375,6 @@ impl Manager {
             metrics: self.setup.metrics.clone(),
         };
         self.tasks.spawn(format!("partition {log}"), async move { (id, actor::run(setup).await) });
-        self.found.insert(log.clone(), dir);
         self.in_use.insert(log.dir_name(), dir);
         let open = Open { partition, published, id: log, dir, assigned, config, removing: false };
         self.open.insert(id, open);
@@ -393,7 +404,7 @@ impl Manager {
                 error!(log = %open.id, ?result, "the partition's task ended, it is offline");
                 self.in_use.remove(&open.id.dir_name());
                 let image = self.setup.controller.image();
-                self.fail(open.id, &image);
+                self.fail(open.id, Some(open.dir), &image);
             }
         }
     }
@@ -430,7 +441,7 @@ impl Manager {
         };
         if !same {
             let open = started().map(|(_, open)| open.partition.clone());
-            let table = PartitionTable::new(open, self.failed.values().cloned());
+            let table = PartitionTable::new(open, self.failed.values().map(|(log, _)| log.clone()));
             self.table.send_replace(Arc::new(table));
         }
         let offline =

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use norn_core::metadata::Image;
 use norn_log::{dir::LogDir, LogId, Retired};
 use norn_protocol::types::NodeId;
-use tracing::{info, warn};
+use tracing::warn;
 
 /// The logs of a node's partitions, as the image has them, that were not found.
 pub(crate) fn missing(image: &Image, node: NodeId, found: &BTreeMap<LogId, usize>) -> Vec<LogId> {
@@ -40,22 +40,5 @@ pub(super) async fn set_aside(dir: &LogDir, log: &LogId) {
         ),
         Ok(None) => {}
         Err(cause) => warn!("{root}/{log} is a stray, its topic is not in the metadata: {cause}"),
-    }
-}
-
-/// Removes what a crash or a shutdown left of the logs of deleted topics.
-pub(super) async fn remove_deleted(dir: LogDir) {
-    let root = dir.disk().root().display().to_string();
-    let deleted = match dir.deleted().await {
-        Ok(deleted) => deleted,
-        Err(cause) => return warn!("logs of deleted topics are left until the next start: {cause}"),
-    };
-    for name in deleted {
-        match dir.remove_deleted(&name).await {
-            Ok(()) => info!("removed {root}/{name}, the log of a deleted topic"),
-            Err(cause) => {
-                warn!("{root}/{name}, the log of a deleted topic, is left until the next start: {cause}")
-            }
-        }
     }
 }

@@ -8,6 +8,7 @@ mod manager;
 mod missing;
 mod open;
 mod published;
+mod removal;
 mod table;
 
 pub(crate) use handle::{Origin, Partition, Produce, Produced};
