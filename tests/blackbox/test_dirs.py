@@ -1,7 +1,9 @@
 """Data directories whose order changes, that come and go, or that are full: what is acknowledged stays, whatever is started."""
 
+import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -310,4 +312,33 @@ def test_a_deleted_topics_files_go_although_its_log_could_not_be_opened(tmp_path
     create(broker, "orders")
     produce(broker, "orders", 3)
     assert end(broker, "orders") == 3
+    stop(broker)
+
+
+def test_a_topic_that_is_deleted_while_its_log_opens_is_gone_after_a_stop(tmp_path):
+    data = tmp_path / "data"
+    broker = with_dirs(tmp_path, data)
+    broker.start()
+    create(broker, "kept")
+    produce(broker, "kept", 10)
+    # Opening the log waits for one who writes into this.
+    slow = data / "orders-0" / "leader-epoch-checkpoint"
+    slow.parent.mkdir()
+    os.mkfifo(slow)
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    created = admin.create_topics([NewTopic("orders", 1)])
+    deadline = time.monotonic() + 20
+    while not (slow.parent / "partition.metadata").exists():
+        assert time.monotonic() < deadline, broker.log()
+        time.sleep(0.05)
+    delete(broker, "orders")
+    broker.process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    assert broker.alive() and created
+    os.close(os.open(slow, os.O_WRONLY))
+    assert broker.process.wait(20) == 0, broker.log()
+    assert "orders-0" not in names(data)
+    broker.start()
+    wait_until_gone(data, "orders")
+    assert "stray" not in broker.log() and end(broker, "kept") == 10
     stop(broker)

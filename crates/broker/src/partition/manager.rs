@@ -19,7 +19,7 @@ use norn_env::{
 };
 use norn_log::{
     dir::{Health, LogDir},
-    LogError, LogId,
+    LogId,
 };
 use norn_protocol::types::{NodeId, TopicId};
 use tokio::sync::{mpsc, watch};
@@ -29,7 +29,7 @@ use super::{
     actor::{self, PartitionEnd, Setup},
     handle::{Message, QUEUE_LEN},
     missing::{self, missing},
-    open::{self, Opened},
+    open::{OpenEnd, Opening},
     published::{Published, ReadySet, View},
     removal::Remover,
     Partition, PartitionTable,
@@ -70,13 +70,6 @@ struct Open {
     removing: bool,
 }
 
-/// What went on beside the manager.
-enum Done {
-    Opened(LogId, usize, Box<Result<Opened, LogError>>),
-    /// Something that nothing waits for.
-    Other,
-}
-
 /// A partition that could not be opened, or whose task ended: its log, and the data directory where that was looked for.
 type Failed = (LogId, Option<usize>);
 
@@ -91,10 +84,10 @@ pub(crate) struct Manager {
     starting: BTreeSet<Id>,
     /// Wakes when one of them has.
     started: Arc<ReadySet>,
-    /// Logs that are being opened: their number.
-    opening: usize,
-    /// They, and files that are being removed. Let go at shutdown.
-    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Logs that are being opened. Let go at shutdown, but for those of deleted topics.
+    opening: FuturesUnordered<Opening>,
+    /// What nothing waits for, as the removal of files. Let go at shutdown.
+    work: FuturesUnordered<BoxFuture<'static, ()>>,
     /// Logs of deleted topics that are being taken out of use. Awaited at shutdown: the next start would not know whether
     /// they are wanted.
     retiring: FuturesUnordered<BoxFuture<'static, RetiredLog>>,
@@ -126,7 +119,7 @@ impl Manager {
             open: BTreeMap::new(),
             starting: BTreeSet::new(),
             started: Arc::default(),
-            opening: 0,
+            opening: FuturesUnordered::new(),
             work: FuturesUnordered::new(),
             retiring: FuturesUnordered::new(),
             in_use: BTreeMap::new(),
@@ -145,7 +138,7 @@ impl Manager {
             missing::set_aside(&self.setup.dirs[dir], &log).await;
         }
         for remover in self.removers.clone() {
-            self.work.push(async move { remover.remove_left().await }.map(|()| Done::Other).boxed());
+            self.work.push(async move { remover.remove_left().await }.boxed());
         }
     }
 
@@ -161,13 +154,14 @@ impl Manager {
             let tell_again = self.tell_again;
             select! {
                 _ = shutdown.signaled() => break,
-                Some(done) = self.work.next(), if !self.work.is_empty() => {
-                    self.done(done);
+                Some(opened) = self.opening.next(), if !self.opening.is_empty() => {
+                    self.opened(opened);
                     // What ended at the same time goes into the same table.
-                    while let Some(Some(done)) = self.work.next().now_or_never() {
-                        self.done(done);
+                    while let Some(Some(opened)) = self.opening.next().now_or_never() {
+                        self.opened(opened);
                     }
                 }
+                Some(()) = self.work.next(), if !self.work.is_empty() => {}
                 Some(retired) = self.retiring.next(), if !self.retiring.is_empty() => self.retired(retired),
                 Some((name, ended)) = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
                     Ok((id, end)) => self.ended(id, end),
@@ -237,7 +231,7 @@ impl Manager {
                 }
                 let log = LogId { topic: topic.name.clone(), partition: index as i32, topic_id: topic.id };
                 // A deleted topic of this name may still be on its way out of the directory.
-                if self.opening < OPENING_MAX && !self.in_use.contains_key(&log.dir_name()) {
+                if self.opening.len() < OPENING_MAX && !self.in_use.contains_key(&log.dir_name()) {
                     let config = config.clone();
                     self.begin_open(log, config);
                 }
@@ -250,16 +244,9 @@ impl Manager {
         let found = self.found.get(&log).copied();
         let places = found.map_or_else(|| self.emptiest_dirs(), |at| vec![at]);
         let Some(first) = places.first() else { return };
-        self.opening += 1;
         self.in_use.insert(log.dir_name(), *first);
         let dirs = places.into_iter().map(|at| (at, self.setup.dirs[at].clone())).collect();
-        self.work.push(
-            async move {
-                let (at, opened) = open::open_in_one(dirs, &log, &config).await;
-                Done::Opened(log, at, Box::new(opened))
-            }
-            .boxed(),
-        );
+        self.opening.push(Opening::new(dirs, log, config));
     }
 
     fn begin_removal(&mut self, log: LogId, at: usize) {
@@ -280,17 +267,7 @@ impl Manager {
         self.in_use.remove(&log.dir_name());
         if let Some(name) = retired {
             let remover = self.removers[at].clone();
-            self.work.push(async move { remover.remove(&name).await }.map(|()| Done::Other).boxed());
-        }
-    }
-
-    fn done(&mut self, done: Done) {
-        match done {
-            Done::Opened(log, dir, opened) => {
-                self.opening -= 1;
-                self.opened(log, dir, *opened);
-            }
-            Done::Other => {}
+            self.work.push(async move { remover.remove(&name).await }.boxed());
         }
     }
 
@@ -313,13 +290,9 @@ impl Manager {
         let led = assigned.filter(|assigned| assigned.leader == Some(self.setup.node));
         if let Some(epoch) = led.map(|assigned| assigned.leader_epoch) {
             let (controller, log) = (self.setup.controller.clone(), log.clone());
-            self.work.push(
-                async move {
-                    controller.resign_leadership(log.topic_id, log.partition, epoch).await;
-                    Done::Other
-                }
-                .boxed(),
-            );
+            let resigned =
+                async move { controller.resign_leadership(log.topic_id, log.partition, epoch).await };
+            self.work.push(resigned.map(|_| ()).boxed());
         }
         self.failed.insert((log.topic_id, log.partition), (log, dir));
     }
@@ -333,7 +306,7 @@ impl Manager {
         }
     }
 
-    fn opened(&mut self, log: LogId, dir: usize, opened: Result<Opened, LogError>) {
+    fn opened(&mut self, (log, dir, opened): OpenEnd) {
         let id = (log.topic_id, log.partition);
         let image = self.setup.controller.image();
         let opened = match opened {
@@ -456,54 +429,66 @@ impl Manager {
     async fn close(mut self) -> Vec<String> {
         // Of what was deleted last; the next start would not know that it was.
         let image = self.setup.controller.image();
-        self.reconcile(&image);
-        // Logs that are just being opened are let go; they were not written to. Removals are ended by the next start.
+        self.remove_deleted(&image);
+        let is_deleted = |log: &LogId| image.topic(log.topic_id).is_none();
+        // The others were not written to, and removals are ended by the next start.
+        let opening = std::mem::take(&mut self.opening).into_iter();
+        self.opening = opening.filter(|opening| is_deleted(&opening.log)).collect();
         self.work.clear();
         let deadline = clock::now() + CLOSE_TIMEOUT;
         let mut failed = vec![];
-        let logs: BTreeMap<Id, (LogId, usize)> =
-            self.open.iter().map(|(id, open)| (*id, (open.id.clone(), open.dir))).collect();
         for open in self.open.values().filter(|open| !open.removing) {
-            if open.partition.send(Message::Close, deadline).await.is_err() {
+            let last = if is_deleted(&open.id) { Message::Remove } else { Message::Close };
+            if open.partition.send(last, deadline).await.is_err() {
                 failed.push(format!("{} did not take the order to close", open.id));
             }
         }
         // The last senders: a task that could not be told ends when nobody can reach it.
-        self.open.clear();
+        let open = std::mem::take(&mut self.open).into_values();
+        let logs = open.map(|open| ((open.id.topic_id, open.id.partition), (open.id, open.dir))).collect();
         self.table.send_replace(Arc::default());
-        while !self.tasks.is_empty() {
-            let next = clock::timeout_at(deadline, self.tasks.join_next());
-            match task::wait(|| "the partitions to close".into(), next).await {
-                Ok(Some((_, Ok((_, PartitionEnd::Closed(Ok(()))))))) => {}
-                Ok(Some((_, Ok((id, PartitionEnd::Removed))))) => {
-                    if let Some((log, dir)) = logs.get(&id) {
-                        self.begin_removal(log.clone(), *dir);
-                    }
-                }
-                Ok(Some((name, Ok((_, PartitionEnd::Closed(Err(cause))))))) => {
-                    failed.push(format!("{name}: {cause}"))
-                }
-                Ok(Some((name, Err(_)))) => failed.push(format!("{name} was stopped")),
-                Ok(None) => break,
-                Err(_) => {
-                    failed.push(format!(
-                        "{} partitions did not close within {CLOSE_TIMEOUT:?}",
-                        self.tasks.len()
-                    ));
-                    break;
-                }
-            }
-        }
-        let retired = clock::timeout_at(deadline, self.retire_all());
-        if task::wait(|| "the logs of deleted topics to be renamed".into(), retired).await.is_err() {
-            failed.push(format!("logs of deleted topics were not renamed within {CLOSE_TIMEOUT:?}"));
+        let ended = clock::timeout_at(deadline, self.end_all(&image, logs, &mut failed));
+        if task::wait(|| "the partitions to close".into(), ended).await.is_err() {
+            failed.push(format!(
+                "{} partitions did not close, and {} logs of deleted topics were not renamed, within {CLOSE_TIMEOUT:?}",
+                self.tasks.len(),
+                self.opening.len() + self.retiring.len(),
+            ));
         }
         failed
     }
 
-    async fn retire_all(&mut self) {
-        while let Some(retired) = self.retiring.next().await {
-            self.retired(retired);
+    /// Waits until every task has ended and every log of a deleted topic is out of use.
+    async fn end_all(
+        &mut self,
+        image: &Image,
+        mut logs: BTreeMap<Id, (LogId, usize)>,
+        failed: &mut Vec<String>,
+    ) {
+        while !(self.tasks.is_empty() && self.opening.is_empty() && self.retiring.is_empty()) {
+            select! {
+                Some(retired) = self.retiring.next(), if !self.retiring.is_empty() => self.retired(retired),
+                Some(opened) = self.opening.next(), if !self.opening.is_empty() => self.removed_unopened(opened),
+                Some((name, ended)) = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
+                    Ok((id, _)) if image.topic(id.0).is_none() => {
+                        if let Some((log, dir)) = logs.remove(&id) {
+                            self.begin_removal(log, dir);
+                        }
+                    }
+                    Ok((_, PartitionEnd::Closed(Err(cause)))) => failed.push(format!("{name}: {cause}")),
+                    Ok(_) => {}
+                    Err(_) => failed.push(format!("{name} was stopped")),
+                },
+            }
         }
+    }
+
+    /// Removes a log whose topic was deleted while it was opened.
+    fn removed_unopened(&mut self, (log, dir, opened): OpenEnd) {
+        if opened.is_ok() {
+            self.found.insert(log.clone(), dir);
+        }
+        drop(opened);
+        self.begin_removal(log, dir);
     }
 }

@@ -1,5 +1,12 @@
 //! Opening a partition: its log, its producers' state, its place in a data directory.
 
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::{future::BoxFuture, FutureExt};
 use norn_core::{
     metadata::{self, CleanupPolicy, TopicConfig},
     producer::ProducerTable,
@@ -20,13 +27,42 @@ pub(super) struct Opened {
     pub producers: ProducerTable,
 }
 
+/// A log, the number of the directory where it was opened, and how that ended.
+pub(super) type OpenEnd = (LogId, usize, Result<Opened, LogError>);
+
+/// A log that is being opened.
+pub(super) struct Opening {
+    pub log: LogId,
+    end: BoxFuture<'static, OpenEnd>,
+}
+
+impl Opening {
+    /// See [`open_in_one`].
+    pub fn new(dirs: Vec<(usize, LogDir)>, log: LogId, config: TopicConfig) -> Self {
+        let id = log.clone();
+        let end = async move {
+            let (at, opened) = open_in_one(dirs, &id, &config).await;
+            (id, at, opened)
+        };
+        Opening { log, end: end.boxed() }
+    }
+}
+
+impl Future for Opening {
+    type Output = OpenEnd;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<OpenEnd> {
+        self.end.poll_unpin(cx)
+    }
+}
+
 /// A directory with less free space than this gets a new log only if no other has more: the files of a log, its first
 /// records, and a part of the journal, which may not be written yet.
 const NEW_LOG_ROOM: u64 = 16 << 20;
 
 /// Opens the log in the only one of the directories, or creates it in the first of several in which there is room; gives
 /// the number of that one.
-pub(super) async fn open_in_one(
+async fn open_in_one(
     dirs: Vec<(usize, LogDir)>,
     id: &LogId,
     config: &TopicConfig,
