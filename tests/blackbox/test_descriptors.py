@@ -139,3 +139,19 @@ def test_a_start_with_more_logs_than_descriptors_is_refused_with_the_reason(brok
     limits = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     refused = subprocess.run([NORN, "serve", *args], capture_output=True, text=True, timeout=30, preexec_fn=limits)
     assert refused.returncode == 1 and "logs of 100 partitions" in refused.stderr and "(ulimit -n)" in refused.stderr, refused
+
+
+def test_a_start_with_more_segments_than_descriptors_is_refused_with_the_reason(broker):
+    writer = Writer(broker, "rolls")
+    writer.write(3 * SEGMENT // 1000)
+    assert not writer.errors and segments(broker, "rolls") >= 3
+    broker.stop()
+    # As many small segments as retention would leave; the last is the newest.
+    log = pathlib.Path(broker.settings["log.dirs"], "rolls-0")
+    for n in range(100):
+        (log / f"{10**15 + n:020}.log").touch()
+    args = [arg for key, value in broker.settings.items() for arg in ["--set", f"{key}={value}"]]
+    limits = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    refused = subprocess.run([NORN, "serve", *args], capture_output=True, text=True, timeout=30, preexec_fn=limits)
+    assert refused.returncode == 1 and "logs of 1 partitions with 10" in refused.stderr, refused
+    assert "(ulimit -n)" in refused.stderr, refused

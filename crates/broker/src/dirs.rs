@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::{stream, FutureExt, StreamExt};
 use norn_core::metadata::Image;
 use norn_env::{descriptors, disk::Disk, task::Tasks};
 use norn_log::{
@@ -19,6 +20,12 @@ const METADATA_DIR: &str = "__cluster_metadata";
 
 /// How many partitions an error names.
 const NAMED_MAX: usize = 10;
+
+/// Descriptors that a start needs beside those of segments: checkpoints that are read, listeners, new segments.
+const DESCRIPTORS_BESIDE: u64 = 32;
+
+/// Logs whose files are counted at once: opening lists them again, which then costs no access to the disk.
+const LISTED_AT_ONCE: usize = 16;
 
 /// The data directories that work, with their tasks, and those whose disks do not.
 pub(super) struct OpenDirs {
@@ -119,12 +126,32 @@ pub(super) async fn logs_on_disk(dirs: &[LogDir]) -> Result<BTreeMap<LogId, usiz
             }
         }
     }
-    // Else each that finds none would be offline for itself, and no client could connect and learn of it.
-    let (logs, descriptors) = (found.len() as u64, descriptors::free());
-    if logs > descriptors {
-        return Err(BrokerError::OpenFiles { logs, descriptors });
-    }
+    check_descriptors(dirs, &found).await?;
     Ok(found)
+}
+
+/// Refuses the start if the logs cannot hold all their segments open. Else each that finds no descriptor would be offline
+/// for itself, and no client could connect and learn of it.
+async fn check_descriptors(dirs: &[LogDir], found: &BTreeMap<LogId, usize>) -> Result<(), BrokerError> {
+    let descriptors = descriptors::free();
+    if descriptors == u64::MAX {
+        return Ok(());
+    }
+    let counted = found.iter().map(|(log, dir)| {
+        let (log, dir) = (log.clone(), dirs[*dir].clone());
+        async move { dir.segment_files(&log).await }.boxed()
+    });
+    let counted: Vec<_> = counted.collect();
+    let mut counted = stream::iter(counted).buffer_unordered(LISTED_AT_ONCE);
+    let (logs, mut files) = (found.len() as u64, 0);
+    while let Some(segments) = counted.next().await {
+        // A log that cannot be listed is offline for a reason of its own.
+        files += segments.unwrap_or(0) as u64;
+    }
+    match files > 0 && files + DESCRIPTORS_BESIDE > descriptors {
+        true => Err(BrokerError::OpenFiles { logs, files, descriptors }),
+        false => Ok(()),
+    }
 }
 
 /// The directories to register: those that are open, and earlier ones that may hold what is missing; these are `lost`, too.

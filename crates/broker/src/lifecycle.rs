@@ -87,10 +87,10 @@ pub enum BrokerError {
     )]
     MetadataTwice { dirs: String },
     #[error(
-        "there are logs of {logs} partitions, and file descriptors for {descriptors} of them: raise the limit of open files \
-         (ulimit -n)"
+        "there are logs of {logs} partitions with {files} segments, each an open file, and {descriptors} file descriptors: \
+         raise the limit of open files (ulimit -n)"
     )]
-    OpenFiles { logs: u64, descriptors: u64 },
+    OpenFiles { logs: u64, files: u64, descriptors: u64 },
     #[error("{0} ended unexpectedly")]
     TaskEnded(&'static str),
     #[error("not everything could be closed in order: {0}; the next start recovers it")]

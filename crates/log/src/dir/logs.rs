@@ -32,6 +32,13 @@ impl LogDir {
         Ok(found)
     }
 
+    /// How many files the log has that are open as long as it is: one for each segment.
+    pub async fn segment_files(&self, id: &LogId) -> Result<usize, DirError> {
+        let name = id.dir_name();
+        let listed = self.disk().list(&name).await.map_err(self.files.error("listing", &name))?;
+        Ok(listed.iter().filter(|file| file.name.ends_with(LOG_SUFFIX)).count())
+    }
+
     /// Opens a log, or creates it; see [`PartitionLog::open`]. What the directory knows to be durable of it is
     /// not read again.
     pub async fn open_log(
