@@ -72,3 +72,75 @@ impl Remover {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use futures::FutureExt;
+    use norn_env::{disk::Disk, task::Handle, testing::run};
+    use norn_log::dir::{DirConfig, DirExit, JournalConfig};
+    use norn_protocol::types::TopicId;
+
+    use super::*;
+
+    fn log(partition: i32) -> LogId {
+        LogId { topic: "orders".into(), partition, topic_id: TopicId::NONE }
+    }
+
+    async fn open(root: &Path) -> (LogDir, Handle<DirExit>) {
+        let journal = JournalConfig { files: 3, file_bytes: 64 << 10 };
+        let config = DirConfig { node_id: 1, cluster_id: None, journal };
+        LogDir::open(Disk::open(root).unwrap(), config).await.unwrap()
+    }
+
+    fn left(root: &Path) -> usize {
+        let names = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("orders")).count()
+    }
+
+    #[test]
+    fn names_are_free_at_once_and_files_are_removed_one_log_at_a_time() {
+        run(|| async {
+            let root = tempfile::tempdir().unwrap();
+            let (dir, _task) = open(root.path()).await;
+            let remover = Remover::new(dir.clone());
+            let mut retired = vec![];
+            for n in 0..3 {
+                dir.disk().create_dir_all(&log(n).dir_name()).await.unwrap();
+                retired.push(remover.retire(&log(n), true).await.unwrap());
+                assert!(!root.path().join(log(n).dir_name()).exists());
+            }
+            let before = remover.turn.clone().acquire_owned().await.unwrap();
+            let mut removals = retired.iter().map(|name| remover.remove(name).boxed());
+            let mut first = removals.next().unwrap();
+            assert!(futures::poll!(&mut first).is_pending());
+            let mut second = removals.next().unwrap();
+            drop(before);
+            // The turn is that of whoever came first: the other waits for it to be done.
+            assert!(futures::poll!(&mut second).is_pending());
+            assert_eq!(left(root.path()), 3);
+            first.await;
+            assert_eq!(left(root.path()), 2);
+            second.await;
+            removals.next().unwrap().await;
+            assert_eq!(left(root.path()), 0);
+        });
+    }
+
+    #[test]
+    fn a_creation_that_failed_takes_no_log_of_another_topic_along() {
+        run(|| async {
+            let root = tempfile::tempdir().unwrap();
+            let (dir, _task) = open(root.path()).await;
+            let remover = Remover::new(dir.clone());
+            dir.disk().create_dir_all("orders-0").await.unwrap();
+            std::fs::write(root.path().join("orders-0/00000000000000000000.log"), b"records").unwrap();
+            assert_eq!(remover.retire(&log(0), false).await, None);
+            assert!(root.path().join("orders-0").exists());
+            std::fs::write(root.path().join("orders-0/00000000000000000000.log"), b"").unwrap();
+            assert_eq!(remover.retire(&log(0), false).await, None);
+            assert_eq!(left(root.path()), 0);
+        });
+    }
+}
