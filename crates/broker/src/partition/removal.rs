@@ -78,7 +78,11 @@ mod tests {
     use std::path::Path;
 
     use futures::FutureExt;
-    use norn_env::{disk::Disk, task::Handle, testing::run};
+    use norn_env::{
+        disk::{Disk, Open},
+        task::Handle,
+        testing::run,
+    };
     use norn_log::dir::{DirConfig, DirExit, JournalConfig};
     use norn_protocol::types::TopicId;
 
@@ -94,9 +98,9 @@ mod tests {
         LogDir::open(Disk::open(root).unwrap(), config).await.unwrap()
     }
 
-    fn left(root: &Path) -> usize {
-        let names = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().starts_with("orders")).count()
+    async fn left(dir: &LogDir) -> usize {
+        let listed = dir.disk().list("").await.unwrap();
+        listed.iter().filter(|entry| entry.name.starts_with("orders")).count()
     }
 
     #[test]
@@ -109,7 +113,7 @@ mod tests {
             for n in 0..3 {
                 dir.disk().create_dir_all(&log(n).dir_name()).await.unwrap();
                 retired.push(remover.retire(&log(n), true).await.unwrap());
-                assert!(!root.path().join(log(n).dir_name()).exists());
+                assert!(!dir.disk().exists(&log(n).dir_name()).await.unwrap());
             }
             let before = remover.turn.clone().acquire_owned().await.unwrap();
             let mut removals = retired.iter().map(|name| remover.remove(name).boxed());
@@ -119,12 +123,12 @@ mod tests {
             drop(before);
             // The turn is that of whoever came first: the other waits for it to be done.
             assert!(futures::poll!(&mut second).is_pending());
-            assert_eq!(left(root.path()), 3);
+            assert_eq!(left(&dir).await, 3);
             first.await;
-            assert_eq!(left(root.path()), 2);
+            assert_eq!(left(&dir).await, 2);
             second.await;
             removals.next().unwrap().await;
-            assert_eq!(left(root.path()), 0);
+            assert_eq!(left(&dir).await, 0);
         });
     }
 
@@ -135,12 +139,14 @@ mod tests {
             let (dir, _task) = open(root.path()).await;
             let remover = Remover::new(dir.clone());
             dir.disk().create_dir_all("orders-0").await.unwrap();
-            std::fs::write(root.path().join("orders-0/00000000000000000000.log"), b"records").unwrap();
+            let segment = "orders-0/00000000000000000000.log";
+            let file = dir.disk().open_file(segment, Open::Create).await.unwrap();
+            file.write_at(0, vec!["records".into()]).await.unwrap();
             assert_eq!(remover.retire(&log(0), false).await, None);
-            assert!(root.path().join("orders-0").exists());
-            std::fs::write(root.path().join("orders-0/00000000000000000000.log"), b"").unwrap();
+            assert!(dir.disk().exists(segment).await.unwrap());
+            file.truncate(0).await.unwrap();
             assert_eq!(remover.retire(&log(0), false).await, None);
-            assert_eq!(left(root.path()), 0);
+            assert_eq!(left(&dir).await, 0);
         });
     }
 }
