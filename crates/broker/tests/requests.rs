@@ -375,32 +375,3 @@ fn partitions_are_offline_while_a_directory_is(lose: fn(&Path), clear: fn(&Path)
         node.stop().await;
     });
 }
-
-/// What was deleted can only make room if the logs of a full disk are led.
-#[cfg(madsim)]
-#[test]
-fn a_start_on_a_full_disk_serves_what_is_there() {
-    use norn_env::sim::disk::{DiskCtl, DiskOp, Failure, When};
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().to_owned();
-    norn_env::testing::run(move || async move {
-        let (node, mut client) = node_with_topic(&path, &[]).await;
-        client.produce("t", 0, batch(&["a"])).await;
-        node.stop().await;
-        let full = Failure {
-            op: DiskOp::Write,
-            path: "t-0/leader-epoch".into(),
-            when: When::Probability(1.0),
-            errno: 28,
-        };
-        let (disks, here) = (DiskCtl::current(), norn_env::sim::node::current());
-        disks.fail(here, full);
-        let node = Node::start(&path, &[]).await;
-        let mut client = node.connect().await;
-        assert!(records(&client.ask(12, &fetch("t", 0, 0)).await) > 0);
-        disks.clear_failures(here);
-        let response = client.produce("t", 0, batch(&["b"])).await;
-        assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
-        node.stop().await;
-    });
-}

@@ -135,3 +135,30 @@ fn what_a_log_shows_after_a_failed_sync_outlives_a_loss_of_power() {
         });
     }
 }
+
+/// Retention can only make room on a full disk if the logs on it are led.
+#[test]
+fn a_log_on_a_full_disk_is_led_and_fails_no_earlier_than_it_is_written_to() {
+    simulate(1, Options::default(), || async {
+        let host = Host::new();
+        let key = node::key(host.0);
+        let full = Failure {
+            op: DiskOp::Write,
+            path: "leader-epoch".to_owned(),
+            when: When::Probability(1.0),
+            errno: libc::ENOSPC,
+        };
+        let led = host.process(move |disk| async move {
+            let (mut log, _dir) = log(disk, FlushMode::Sync).await;
+            DiskCtl::current().fail(key, full.clone());
+            log.assign_epoch(LeaderEpoch(0), log.end()).await.unwrap();
+            assert_eq!(log.fault(), None);
+            DiskCtl::current().clear_failures(key);
+            assert!(append(&mut log).await);
+            DiskCtl::current().fail(key, Failure { errno: libc::EIO, ..full });
+            assert!(log.assign_epoch(LeaderEpoch(1), log.end()).await.is_err());
+            log.fault().is_some()
+        });
+        assert!(led.await, "what is worse than a full disk is not passed over");
+    });
+}
