@@ -6,7 +6,7 @@ use futures::{stream, FutureExt, StreamExt};
 use norn_core::metadata::Image;
 use norn_env::{descriptors, disk::Disk, task::Tasks};
 use norn_log::{
-    dir::{self, DirConfig, DirError, DirExit, JournalConfig, LogDir},
+    dir::{self, DirConfig, DirError, DirExit, JournalConfig, LogDir, METADATA_DIR},
     LogId,
 };
 use norn_protocol::types::NodeId;
@@ -14,9 +14,6 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::{config::Config, lifecycle::BrokerError, partition::missing};
-
-/// Where the quorum keeps the cluster's metadata, in the first data directory.
-const METADATA_DIR: &str = "__cluster_metadata";
 
 /// How many partitions an error names.
 const NAMED_MAX: usize = 10;

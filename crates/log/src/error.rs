@@ -33,8 +33,13 @@ impl LogError {
 
     /// Whether the disk has no space left, as far as the error tells.
     pub fn is_full(&self) -> bool {
-        matches!(self, LogError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+        matches!(self, LogError::Io { source, .. } if is_full(source))
     }
+}
+
+/// Whether nothing is wrong but that the disk has no space left.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StorageFull
 }
 
 impl From<SyncError> for LogError {

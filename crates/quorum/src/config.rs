@@ -1,7 +1,7 @@
 //! Settings of the quorum, each with the reason for its default.
 
 use norn_env::clock::Duration;
-use norn_log::wal::WalConfig;
+use norn_log::{dir::METADATA_DIR, wal::WalConfig};
 
 /// How a node takes part in the metadata quorum.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl QuorumConfig {
     pub fn new(node_id: u64) -> QuorumConfig {
         QuorumConfig {
             node_id,
-            dir: "__cluster_metadata".to_owned(),
+            dir: METADATA_DIR.to_owned(),
             election_timeout: Duration::from_millis(300),
             tick: Duration::from_millis(50),
             proposals_max: 1024,

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 pub(super) const FILE: &str = "meta.properties";
 /// Where the quorum keeps the cluster's metadata, in the first data directory.
-const METADATA_DIR: &str = "__cluster_metadata";
+pub const METADATA_DIR: &str = "__cluster_metadata";
 /// Layout of the whole data directory that this build writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 

@@ -22,7 +22,7 @@ pub use health::Health;
 pub use inspect::{data_directory_of, recorded_points};
 pub use journal::JournalConfig;
 pub use logs::FoundLog;
-pub use meta::{Meta, FORMAT_VERSION};
+pub use meta::{Meta, FORMAT_VERSION, METADATA_DIR};
 pub use points::RecoveryPoint;
 
 use self::files::Files;

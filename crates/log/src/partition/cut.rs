@@ -6,7 +6,7 @@ use norn_protocol::types::Offset;
 
 use super::{view, FilePosition, PartitionLog, START_FILE};
 use crate::checkpoint;
-use crate::error::LogError;
+use crate::error::{self, LogError};
 use crate::rounds::FileNote;
 use crate::segment::index::floor_by_offset;
 use crate::segment::recovery::Check;
@@ -140,7 +140,7 @@ impl PartitionLog {
     async fn try_save_start(&self, start: Offset) -> Result<bool, LogError> {
         match self.write_start(start).await {
             Ok(()) => Ok(true),
-            Err(e) if e.kind() == std::io::ErrorKind::StorageFull => Ok(false),
+            Err(e) if error::is_full(&e) => Ok(false),
             Err(e) => Err(self.failed("write the start of", &self.dir, e)),
         }
     }

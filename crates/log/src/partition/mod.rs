@@ -32,7 +32,7 @@ use norn_protocol::types::{LeaderEpoch, Offset};
 use crate::checkpoint;
 use crate::config::{FlushMode, LogConfig};
 use crate::epochs::EpochCache;
-use crate::error::LogError;
+use crate::error::{self, LogError};
 use crate::id::LogId;
 use crate::rounds::{FileNote, LogKey, RoundsHandle, SyncError, SyncRequest, SyncTicket};
 use crate::segment::writer::{Limits, Writer};
@@ -305,7 +305,7 @@ impl PartitionLog {
         self.note_epoch(epoch, start);
         if self.epochs_unsaved {
             match self.write_epochs().await {
-                Err(error) if has_no_room(&error) => {
+                Err(error) if error::is_full(&error) => {
                     tracing::warn!(log = %self.id, "its leader epoch is not saved before it is written to: {error}");
                 }
                 written => written.map_err(|e| self.failed("write the epochs of", &self.dir, e))?,
@@ -389,9 +389,4 @@ impl PartitionLog {
             LogError::from(error)
         })
     }
-}
-
-/// Whether nothing is wrong but that the disk is full.
-fn has_no_room(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
