@@ -187,8 +187,9 @@ impl Actor {
     async fn produce(&mut self, first: Produce) -> Option<Message> {
         let mut requests = vec![first];
         let mut then = None;
-        let alone = norn_env::buggify!("a produce is written alone", 0.3);
-        while requests.len() < if alone { 1 } else { APPENDED_TOGETHER_MAX } {
+        let most =
+            if norn_env::buggify!("a produce is written alone", 0.3) { 1 } else { APPENDED_TOGETHER_MAX };
+        while requests.len() < most {
             match self.queue.try_recv() {
                 Ok(Message::Produce(produce)) => requests.push(produce),
                 Ok(other) => {

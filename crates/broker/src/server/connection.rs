@@ -3,7 +3,8 @@
 //! Owns its socket, the order of replies and its idle deadline. Requests are handed to their owners in the order of
 //! arrival: while an owner's queue is full, or a request first has to create its topic, the connection reads no further.
 //! Only the waiting for replies is concurrent. Ends when the peer closes, sends what cannot be understood, is idle for
-//! `connections.max.idle.ms` or slow with what others wait for, or the broker shuts down; replies that are still owed get a short while to leave.
+//! `connections.max.idle.ms` or slow with what others wait for, or the broker shuts down; replies that are still owed get
+//! a short while to leave.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
