@@ -19,6 +19,8 @@ use crate::wait_report::What;
 mod early;
 
 #[cfg(not(madsim))]
+mod calls;
+#[cfg(not(madsim))]
 mod pool;
 #[cfg(not(madsim))]
 mod real;
@@ -243,6 +245,13 @@ impl File {
     /// The path, relative to its disk's root, that this file was opened with.
     pub fn path(&self) -> &str {
         self.back.path()
+    }
+
+    /// Has `len` bytes at `pos` in the page cache, for `sendfile` not to wait for the disk on its caller's thread. They may
+    /// be evicted at any time after.
+    #[cfg(not(madsim))]
+    pub(crate) async fn bring_in(&self, pos: u64, len: u64) -> io::Result<()> {
+        self.wait("read", self.back.bring_in(pos, len)).await
     }
 
     /// The descriptor, for `sendfile`; valid as long as this handle lives.

@@ -32,12 +32,13 @@ pub(super) enum Lane {
 impl Lane {
     const ALL: [Lane; 4] = [Lane::Write, Lane::Read, Lane::Sync, Lane::Meta];
 
-    /// Most threads of this lane. Syncs profit from the depth of a device's queue; the others only need a
-    /// second thread for the case that the first one waits for the device.
+    /// Most threads of this lane. Syncs and reads profit from the depth of a device's queue, and one that stalls is
+    /// not to hold up the rest; the others only need a second thread for the case that the first one waits for the
+    /// device.
     const fn threads_max(self) -> usize {
         match self {
             Lane::Write => 4,
-            Lane::Read => 2,
+            Lane::Read => 8,
             Lane::Sync => 8,
             Lane::Meta => 2,
         }

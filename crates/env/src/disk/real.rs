@@ -1,8 +1,6 @@
 //! Production back end: files of the operating system.
 //!
-//! Everything that can block runs on the threads of the disk's [`Pool`]. All calls go through libc's
-//! functions (directly or beneath `std::fs`), never raw system calls, so that a preloaded library can
-//! watch or fail them.
+//! Everything that can block runs on the threads of the disk's [`Pool`].
 
 use std::fs::{self, OpenOptions, TryLockError};
 use std::future::Future;
@@ -14,20 +12,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
+use super::calls::{allocate, free_space, pread, pread_nowait, touch, write_all};
 use super::pool::{Lane, Pool};
 use super::{DirEntry, Open};
 use crate::{clock, descriptors};
 
-/// Most buffers in one call (`IOV_MAX` of Linux).
-const BUFFERS_MAX: usize = 1024;
 /// Reads up to this length are tried on the caller's thread first, where a hit in the page cache costs a
 /// copy and a miss costs one call more.
 const INLINE_READ_MAX: usize = 256 << 10;
 /// Reads above this length ask for the file's length first, so that a wrong length from a corrupt index
 /// does not become an allocation.
 const UNCHECKED_READ_MAX: usize = 1 << 20;
+/// Distance of the bytes that stand for a range when it is asked whether the page cache has it. The kernel reads and
+/// evicts in runs of about that length, so that what lies between two of them is nearly always where they are.
+const SAMPLE_STEP: usize = 64 << 10;
 /// How long an operation waits for a descriptor. Its failure may cost a partition, and connections end all the time; but
 /// requests wait behind it, and give up in the end.
 const DESCRIPTOR_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 5000 });
@@ -276,6 +276,20 @@ impl File {
         }
     }
 
+    /// Has the range in the page cache: at once if it is there, and else after a thread of the disk has read it.
+    pub(super) async fn bring_in(&self, pos: u64, len: u64) -> io::Result<()> {
+        match self.is_cached(pos, len) {
+            true => Ok(()),
+            false => self.run(Lane::Read, move |file| touch(file, pos, len)).await,
+        }
+    }
+
+    fn is_cached(&self, pos: u64, len: u64) -> bool {
+        let mut samples = (pos..pos + len).step_by(SAMPLE_STEP).chain([(pos + len).saturating_sub(1)]);
+        // At the end of the file there is nothing to wait for.
+        samples.all(|at| matches!(self.read_cached(at, 1), Some(Ok(_))))
+    }
+
     pub(super) async fn write_at(&self, pos: u64, bufs: Vec<Bytes>) -> io::Result<()> {
         self.run(Lane::Write, move |file| write_all(file, pos, bufs)).await
     }
@@ -334,117 +348,6 @@ impl File {
     }
 }
 
-fn off_t(pos: u64) -> io::Result<libc::off_t> {
-    libc::off_t::try_from(pos).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
-}
-
-/// Repeats a call that a signal interrupted; negative results become errors.
-fn retry<N: TryInto<usize>>(mut call: impl FnMut() -> N) -> io::Result<usize> {
-    loop {
-        if let Ok(done) = call().try_into() {
-            return Ok(done);
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
-}
-
-fn write_all(file: &fs::File, pos: u64, bufs: Vec<Bytes>) -> io::Result<()> {
-    let mut pos = pos;
-    let mut bufs = std::collections::VecDeque::from(bufs);
-    bufs.retain(|buf| !buf.is_empty());
-    while !bufs.is_empty() {
-        let slices: Vec<libc::iovec> = bufs
-            .iter()
-            .take(BUFFERS_MAX)
-            .map(|buf| libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() })
-            .collect();
-        let at = off_t(pos)?;
-        // SAFETY: the slices point into `bufs`, which outlives the call; the kernel only reads them.
-        let mut done =
-            retry(|| unsafe { libc::pwritev(file.as_raw_fd(), slices.as_ptr(), slices.len() as i32, at) })?;
-        if done == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        pos += done as u64;
-        while done > 0 {
-            let step = done.min(bufs[0].len());
-            bufs[0].advance(step);
-            done -= step;
-            if bufs[0].is_empty() {
-                bufs.pop_front();
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Appends up to `want` bytes, found at `pos` plus what `bytes` already holds, and returns their number.
-fn pread(file: &fs::File, bytes: &mut Vec<u8>, want: usize, pos: u64) -> io::Result<usize> {
-    let at = off_t(pos.saturating_add(bytes.len() as u64))?;
-    bytes.reserve(want);
-    let spare = bytes.spare_capacity_mut().as_mut_ptr();
-    // SAFETY: `want` bytes are reserved behind the initialised ones.
-    let done = retry(|| unsafe { libc::pread(file.as_raw_fd(), spare.cast(), want, at) })?;
-    // SAFETY: the kernel has initialised that many of them.
-    unsafe { bytes.set_len(bytes.len() + done) };
-    Ok(done)
-}
-
-/// As [`pread`], but `EAGAIN` instead of waiting for the device.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn pread_nowait(file: &fs::File, bytes: &mut Vec<u8>, want: usize, pos: u64) -> io::Result<usize> {
-    let at = off_t(pos.saturating_add(bytes.len() as u64))?;
-    bytes.reserve(want);
-    let slice = libc::iovec { iov_base: bytes.spare_capacity_mut().as_mut_ptr().cast(), iov_len: want };
-    // SAFETY: `want` bytes are reserved behind the initialised ones.
-    let done = retry(|| unsafe { libc::preadv2(file.as_raw_fd(), &slice, 1, at, libc::RWF_NOWAIT) })?;
-    // SAFETY: the kernel has initialised that many of them.
-    unsafe { bytes.set_len(bytes.len() + done) };
-    Ok(done)
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn pread_nowait(_: &fs::File, _: &mut Vec<u8>, _: usize, _: u64) -> io::Result<usize> {
-    Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
-}
-
-fn allocate(file: &fs::File, len: u64) -> io::Result<()> {
-    if len == 0 {
-        return Ok(());
-    }
-    #[cfg(target_os = "linux")]
-    {
-        let len = off_t(len)?;
-        // SAFETY: a call without pointers.
-        let allocated = retry(|| unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) });
-        match allocated.map_err(|error| (error.raw_os_error(), error)) {
-            Err((Some(libc::EOPNOTSUPP | libc::ENOSYS), _)) => {}
-            Err((_, error)) => return Err(error),
-            Ok(_) => return Ok(()),
-        }
-    }
-    // A file system that cannot reserve: at least the length is the same everywhere.
-    match file.metadata()?.len() < len {
-        true => file.set_len(len),
-        false => Ok(()),
-    }
-}
-
-fn free_space(root: &Path) -> io::Result<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(root.as_os_str().as_bytes())?;
-    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: a terminated path and a place for the result.
-    retry(|| unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) })?;
-    // SAFETY: statvfs succeeded; besides, zeros are a valid value.
-    let stat = unsafe { stat.assume_init() };
-    #[allow(clippy::unnecessary_cast)] // The types differ between platforms.
-    Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
@@ -464,6 +367,29 @@ mod tests {
         };
         let outcome = run(|| async move { disk.run_opening(Lane::Meta, op).await });
         (outcome, tries.load(Ordering::SeqCst))
+    }
+
+    #[test]
+    fn a_range_is_brought_in_before_it_is_sent() {
+        // Beside this program, since what is below the temporary directory may have no disk under it.
+        let beside = std::env::current_exe().unwrap();
+        let dir = tempfile::tempdir_in(beside.parent().unwrap()).unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        run(|| async move {
+            let file = disk.open_file("cold", Open::CreateNew).await.unwrap();
+            let len = 10 * SAMPLE_STEP as u64 + 1;
+            file.write_at(0, vec![vec![7; len as usize].into()]).await.unwrap();
+            file.sync_data().await.unwrap();
+            assert!(file.is_cached(0, len));
+            // SAFETY: a call without pointers.
+            let dropped = unsafe { libc::posix_fadvise(file.raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+            assert_eq!(dropped, 0);
+            assert!(!file.is_cached(0, len));
+            file.bring_in(SAMPLE_STEP as u64, 3 * SAMPLE_STEP as u64).await.unwrap();
+            assert!(file.is_cached(SAMPLE_STEP as u64, 3 * SAMPLE_STEP as u64));
+            file.bring_in(0, 2 * len).await.unwrap();
+            assert!(file.is_cached(0, 2 * len));
+        });
     }
 
     #[test]

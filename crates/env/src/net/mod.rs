@@ -129,9 +129,9 @@ impl WriteHalf {
         wait_for(|| What::Peer("write to", self.peer), self.half.write_all(bufs)).await
     }
 
-    /// Sends `len` bytes of `file` from `pos`, in production without bringing them into this process
-    /// (sendfile(2), which blocks the executor where the page cache misses). `UnexpectedEof` if the file ends
-    /// before; after any error part of the range may have been sent.
+    /// Sends `len` bytes of `file` from `pos`, in production without bringing them into this process (sendfile(2));
+    /// what the page cache lacks is read by the disk's threads first, so that the executor waits for no disk.
+    /// `UnexpectedEof` if the file ends before; after any error part of the range may have been sent.
     pub async fn send_file(&mut self, file: &disk::File, pos: u64, len: u64) -> io::Result<()> {
         let send = self.half.send_file(file, pos, len);
         wait(|| format!("send {len} bytes of {} at {pos} to {}", file.path(), self.peer), send).await

@@ -131,15 +131,25 @@ impl WriteHalf {
         let from = file.raw_fd();
         let socket: &TcpStream = self.0.as_ref();
         let (mut at, end) = (pos, pos + len);
+        // Up to here the page cache has it, or had it a moment ago.
+        let mut at_hand = at;
         while at < end {
-            let count = (end - at).min(SEND_FILE_MAX);
-            file.check_trusted()?;
-            let send = || send_file_once(socket.as_raw_fd(), from, at, count);
-            let sent = socket.async_io(Interest::WRITABLE, send).await?;
-            if sent == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            if at == at_hand {
+                at_hand = end.min(at + SEND_FILE_MAX);
+                file.bring_in(at, at_hand - at).await?;
             }
-            at += sent;
+            file.check_trusted()?;
+            let send = || send_file_once(socket.as_raw_fd(), from, at, at_hand - at);
+            match socket.try_io(Interest::WRITABLE, send) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(sent) => at += sent,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    socket.writable().await?;
+                    // The peer may have taken its time.
+                    at_hand = at;
+                }
+                Err(error) => return Err(error),
+            }
             tokio::task::consume_budget().await;
         }
         Ok(())
