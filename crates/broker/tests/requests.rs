@@ -75,6 +75,35 @@ fn a_session_answers_only_news_and_keeps_its_epochs() {
     });
 }
 
+/// How long a Fetch of `topic` takes that wants 700 kB at least, when only one batch of the 600 kB each can be read at once.
+async fn time_of_a_fetch_of_700_kb(client: &mut Client, topic: &str, offset: i64) -> Duration {
+    let began = clock::now();
+    let response = client.ask(12, &fetch(topic, offset, 3_000).with_min_bytes(700_000)).await;
+    assert!((600_000..700_000).contains(&records(&response)), "one batch");
+    clock::now() - began
+}
+
+#[test]
+fn a_fetch_that_wants_more_than_fits_whole_waits_for_nothing_that_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    norn_env::testing::run(move || async move {
+        let (node, mut client) = node_with_topic(&path, &[]).await;
+        client.create_topic("rolled", 1, &[("segment.bytes", "1048576")]).await;
+        let large = "x".repeat(300_000);
+        for topic in ["t", "rolled"] {
+            for _ in 0..2 {
+                client.produce(topic, 0, batch(&[large.as_str()])).await;
+            }
+            let took = time_of_a_fetch_of_700_kb(&mut client, topic, 0).await;
+            assert!(took < Duration::from_secs(2), "the next batch is there: {topic} {took:?}");
+            let took = time_of_a_fetch_of_700_kb(&mut client, topic, 1).await;
+            assert!(took >= Duration::from_secs(3), "it is all that is there: {topic} {took:?}");
+        }
+        node.stop().await;
+    });
+}
+
 #[test]
 fn without_a_free_slot_a_fetch_has_no_session() {
     let dir = tempfile::tempdir().unwrap();

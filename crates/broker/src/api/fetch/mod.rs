@@ -23,7 +23,7 @@ use norn_protocol::{
 };
 
 use self::{
-    read::{len, read},
+    read::{available, len, read},
     subscription::{FetchSession, Key, Subscriptions, Wanted},
 };
 use super::{
@@ -48,10 +48,11 @@ pub(super) async fn handle(call: Call, session: &mut Session) -> Reply {
         Err(close) => return close,
     };
     let answer = call.answer();
+    let max_bytes = (request.max_bytes.max(0) as u64).min(call.ctx.config.network.fetch_max_bytes as u64);
     let limits = Limits {
         deadline: call.deadline(request.max_wait_ms),
-        min_bytes: request.min_bytes.max(0) as u64,
-        max_bytes: (request.max_bytes.max(0) as u64).min(call.ctx.config.network.fetch_max_bytes as u64),
+        min_bytes: (request.min_bytes.max(0) as u64).min(max_bytes),
+        max_bytes,
     };
     let (ctx, endpoint, sessions) = (call.ctx.clone(), call.endpoint.clone(), session.fetch_sessions());
     // The session is looked at when its turn comes, not on arrival: replies are made one after another, so that two
@@ -91,7 +92,8 @@ fn target(
             let name = (!by_id).then(|| Arc::from(topic.topic.as_str()));
             let key = Key { name, id: TopicId(topic.topic_id), index: p.partition };
             let leader_epoch = LeaderEpoch(p.current_leader_epoch);
-            (key, Wanted { offset: Offset(p.fetch_offset), max_bytes: p.partition_max_bytes, leader_epoch })
+            let max_bytes = p.partition_max_bytes.max(0) as u64;
+            (key, Wanted { offset: Offset(p.fetch_offset), max_bytes, leader_epoch })
         })
     });
     // Before version 7 the request has no epoch, and the decoder gives the final one.
@@ -151,7 +153,8 @@ async fn serve(ctx: Arc<Context>, answer: Answer, endpoint: Endpoint, target: Ta
     let mut bytes = 0;
     loop {
         let pending = lock(&target.session).subscriptions.take_pending();
-        let mut urgent = false;
+        // What has data stays pending, so that this counts all of it.
+        let (mut urgent, mut there) = (false, 0_u64);
         for slot in pending {
             let subscribed = {
                 let locked = lock(&target.session);
@@ -161,10 +164,13 @@ async fn serve(ctx: Arc<Context>, answer: Answer, endpoint: Endpoint, target: Ta
             if let Some((_, earlier)) = found.remove(&slot) {
                 bytes -= len(&earlier);
             }
+            let room = limits.max_bytes.saturating_sub(bytes);
             let read = match partition {
                 Ok(partition) => {
-                    let room = limits.max_bytes.saturating_sub(bytes);
-                    read(&ctx, &partition.view(), &key, wanted, room, bytes == 0).await
+                    let view = partition.view();
+                    let read = read(&ctx, &view, &key, wanted, room, bytes == 0).await;
+                    there = there.saturating_add(available(&read, view.high_watermark_at, wanted));
+                    read
                 }
                 Err(error) => FetchedPartition::failed(PartitionIndex(key.index), error),
             };
@@ -179,13 +185,16 @@ async fn serve(ctx: Arc<Context>, answer: Answer, endpoint: Endpoint, target: Ta
             } else if wanted.offset < read.last_stable_offset {
                 // There is data, but no room in this answer.
                 locked.subscriptions.keep(slot);
+                if bytes > 0 {
+                    there = there.saturating_add(room.min(wanted.max_bytes));
+                }
             }
             // A full fetch answers each partition; an incremental one those with news.
             if !target.incremental || changed || read_len > 0 || read.error.is_some() {
                 found.insert(slot, (key, read));
             }
         }
-        let enough = urgent || bytes >= limits.min_bytes || bytes >= limits.max_bytes;
+        let enough = urgent || there >= limits.min_bytes || bytes >= limits.max_bytes;
         if enough || clock::now() >= limits.deadline {
             break;
         }

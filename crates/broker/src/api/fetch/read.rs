@@ -3,7 +3,7 @@
 
 use norn_core::replica::{check_epoch, Bounds, FetchAt};
 use norn_env::disk::File;
-use norn_log::ReadError;
+use norn_log::{FilePosition, ReadError};
 use norn_protocol::{
     fetch::{FetchedPartition, Part},
     types::PartitionIndex,
@@ -43,7 +43,7 @@ pub(super) async fn read(
         return FetchedPartition { current_leader: leader, ..FetchedPartition::failed(index, error) };
     }
     let bounds = Bounds { start: view.log_start, high_watermark: view.last_stable, end: view.log_end };
-    let max = room.min(wanted.max_bytes.max(0) as u64);
+    let max = room.min(wanted.max_bytes);
     match bounds.fetch_at(wanted.offset) {
         FetchAt::OutOfRange => {
             return FetchedPartition { error: Some(ErrorCode::OffsetOutOfRange), ..bare(key.index, view) };
@@ -70,6 +70,17 @@ pub(super) async fn read(
         }
     };
     FetchedPartition { error: Some(error), ..bare(key.index, view) }
+}
+
+/// How much the partition has for the client, as Kafka counts it towards `min_bytes`: the bytes from `found` on up to the
+/// high watermark and to what the client takes of one partition, though the last batch there may not fit. At the end of a
+/// segment any number, as there is more than can be read at once.
+pub(super) fn available(found: &FetchedPartition<File>, limit: FilePosition, wanted: Wanted) -> u64 {
+    match found.records.first() {
+        Some(Part::File { .. }) if wanted.offset < limit.segment => u64::MAX,
+        Some(Part::File { pos, len, .. }) => limit.byte.saturating_sub(*pos).min(wanted.max_bytes).max(*len),
+        _ => 0,
+    }
 }
 
 /// Bytes of records in a partition's answer.

@@ -23,7 +23,7 @@ pub(crate) struct Key {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub offset: Offset,
-    pub max_bytes: i32,
+    pub max_bytes: u64,
     /// The leader epoch that the client believes in, or -1 (KIP-320).
     pub leader_epoch: LeaderEpoch,
 }
