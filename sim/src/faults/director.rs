@@ -9,6 +9,7 @@ use norn_env::task::Tasks;
 use norn_env::{clock, sim};
 
 use super::flip::Corrupted;
+use super::underway::{Place, Underway};
 use super::Fault;
 use crate::tape::Timed;
 use crate::world::{BrokerHost, Clients};
@@ -50,12 +51,13 @@ pub struct Director {
     /// No fault lasts longer.
     pub(super) end: Instant,
     pub(super) harm: Arc<Mutex<Harm>>,
+    underway: Arc<Mutex<Underway>>,
 }
 
 impl Director {
     /// A director whose faults all end at `end`.
     pub fn new(brokers: Arc<Vec<BrokerHost>>, clients: Clients, end: Instant) -> Self {
-        Self { brokers, clients, end, harm: Arc::default() }
+        Self { brokers, clients, end, harm: Arc::default(), underway: Arc::default() }
     }
 
     /// Applies all of `faults`, whose times count from now. Returns when the last was taken back.
@@ -108,6 +110,26 @@ impl Director {
     /// Waits for so long, at most until the end of all faults.
     pub(super) async fn wait_ms(&self, ms: u64) {
         clock::sleep_until((clock::now() + Duration::from_millis(ms)).min(self.end)).await;
+    }
+
+    /// Lets a fault hold at `places` for so long. `set` is told whenever another strength holds at one of them, or none.
+    pub(super) async fn hold(
+        &self,
+        places: &[Place],
+        strength: u32,
+        for_ms: u64,
+        set: impl Fn(Place, Option<u32>),
+    ) {
+        let underway = || self.underway.lock().expect("no holder panics");
+        for place in places {
+            let holds = underway().begin(*place, strength);
+            set(*place, holds);
+        }
+        self.wait_ms(for_ms).await;
+        for place in places {
+            let holds = underway().end(*place, strength);
+            set(*place, holds);
+        }
     }
 
     async fn apply(&self, fault: Fault) {

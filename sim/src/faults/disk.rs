@@ -7,15 +7,17 @@ use norn_env::sim::disk::{DiskOp, Failure, When};
 use norn_env::sim::{world, DiskCtl};
 
 use super::director::Director;
+use super::underway::Place;
 use super::{DiskVerb, Fault};
 
 impl Director {
     pub(super) async fn disk_slow(&self, fault: &Fault, broker: usize, factor: u32, for_ms: u64) {
         let host = &self.brokers[broker];
         self.note(fault);
-        DiskCtl::current().set_latency(host.key, host.spec.disk.latency(factor));
-        self.wait_ms(for_ms).await;
-        DiskCtl::current().set_latency(host.key, host.spec.disk.latency(1));
+        let set = |_, factor: Option<u32>| {
+            DiskCtl::current().set_latency(host.key, host.spec.disk.latency(factor.unwrap_or(1)));
+        };
+        self.hold(&[Place::Disk(host.key)], factor, for_ms, set).await;
     }
 
     pub(super) async fn disk_stall(&self, fault: &Fault, broker: usize, dir: Option<usize>, for_ms: u64) {
@@ -54,8 +56,7 @@ impl Director {
     ) {
         let host = &self.brokers[broker];
         self.announce(fault);
-        let failures = || DiskCtl::current().stats(host.key).failures;
-        let (began, failed_before) = (world().elapsed(), failures());
+        let began = world().elapsed();
         host.expect_trouble();
         let op = match op {
             DiskVerb::Read => DiskOp::Read,
@@ -64,11 +65,11 @@ impl Director {
             DiskVerb::Meta => DiskOp::Meta,
         };
         let failure = Failure { op, path: String::new(), when: When::Next(count), errno: libc::EIO };
-        DiskCtl::current().fail(host.key, failure);
+        let rule = DiskCtl::current().fail(host.key, failure);
         self.wait_ms(for_ms).await;
-        DiskCtl::current().clear_failures(host.key);
+        let struck = DiskCtl::current().end_failure(host.key, rule);
         host.replace_after_trouble();
-        if failures() > failed_before {
+        if struck > 0 {
             self.count(fault);
             // Which of the syncs since then failed, and so lost what it was for, the disk does not say.
             self.note_loss(began);
@@ -77,20 +78,25 @@ impl Director {
 
     pub(super) async fn disk_full(&self, fault: &Fault, broker: usize, room_bytes: u64, for_ms: u64) {
         let host = &self.brokers[broker];
-        self.note(fault);
-        let began = world().elapsed();
+        self.announce(fault);
+        let no_room = || DiskCtl::current().stats(host.key).no_room;
+        let (began, no_room_before) = (world().elapsed(), no_room());
         host.expect_trouble();
         let files = DiskCtl::current().files(host.key);
-        for dir in host.data_dirs() {
+        let limit = |dir: String| {
             let inside =
                 |path: &str| path.strip_prefix(dir.as_str()).is_some_and(|rest| rest.starts_with('/'));
             let used: u64 = files.iter().filter(|file| inside(&file.path)).map(|file| file.len).sum();
-            DiskCtl::current().set_capacity(host.key, &dir, used + room_bytes);
-        }
+            DiskCtl::current().limit(host.key, &dir, used + room_bytes)
+        };
+        let limits: Vec<u64> = host.data_dirs().into_iter().map(limit).collect();
         self.wait_ms(for_ms).await;
-        DiskCtl::current().clear_capacity(host.key);
+        limits.iter().for_each(|limit| DiskCtl::current().end_limit(host.key, *limit));
         host.replace_after_trouble();
-        // Which of the syncs since then failed, and so lost what it was for, the disk does not say.
-        self.note_loss(began);
+        if no_room() > no_room_before {
+            self.count(fault);
+            // Which of the writes since then found no room, and so lost what it was for, the disk does not say.
+            self.note_loss(began);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use norn_env::sim::NetCtl;
 
 use super::director::Director;
+use super::underway::Place;
 use super::{Direction, Fault};
 
 impl Director {
@@ -27,15 +28,13 @@ impl Director {
             return;
         }
         self.note(fault);
-        let set = |factor: f64| {
-            for peer in &peers {
-                NetCtl::current().slow(broker, *peer, factor);
-                NetCtl::current().slow(*peer, broker, factor);
+        let set = |place, factor: Option<u32>| {
+            if let Place::Slow(from, to) = place {
+                NetCtl::current().slow(from, to, factor.map_or(1.0, f64::from));
             }
         };
-        set(f64::from(factor));
-        self.wait_ms(for_ms).await;
-        set(1.0);
+        let ways = peers.iter().flat_map(|peer| [Place::Slow(broker, *peer), Place::Slow(*peer, broker)]);
+        self.hold(&ways.collect::<Vec<_>>(), factor, for_ms, set).await;
     }
 
     pub(super) async fn link_loss(
@@ -51,15 +50,13 @@ impl Director {
             return;
         }
         self.note(fault);
-        let set = |loss: f64| {
-            for peer in &peers {
-                NetCtl::current().lose(broker, *peer, loss);
-                NetCtl::current().lose(*peer, broker, loss);
+        let set = |place, percent: Option<u32>| {
+            if let Place::Loss(from, to) = place {
+                NetCtl::current().lose(from, to, f64::from(percent.unwrap_or_default()) / 100.0);
             }
         };
-        set(f64::from(percent) / 100.0);
-        self.wait_ms(for_ms).await;
-        set(0.0);
+        let ways = peers.iter().flat_map(|peer| [Place::Loss(broker, *peer), Place::Loss(*peer, broker)]);
+        self.hold(&ways.collect::<Vec<_>>(), percent, for_ms, set).await;
     }
 
     pub(super) async fn link_cut(
@@ -75,17 +72,17 @@ impl Director {
             return;
         }
         self.note(fault);
-        for peer in &peers {
-            match cut {
-                Direction::Both => NetCtl::current().cut_both(broker, *peer),
-                Direction::ToBroker => NetCtl::current().cut(*peer, broker),
-                Direction::FromBroker => NetCtl::current().cut(broker, *peer),
-            }
-        }
-        self.wait_ms(for_ms).await;
-        for peer in &peers {
-            NetCtl::current().heal_both(broker, *peer);
-        }
+        let set = |place, cut: Option<u32>| match (place, cut) {
+            (Place::Cut(from, to), Some(_)) => NetCtl::current().cut(from, to),
+            (Place::Cut(from, to), None) => NetCtl::current().heal(from, to),
+            _ => {}
+        };
+        let ways = peers.iter().flat_map(|peer| {
+            let to_broker = (cut != Direction::FromBroker).then_some(Place::Cut(*peer, broker));
+            let from_broker = (cut != Direction::ToBroker).then_some(Place::Cut(broker, *peer));
+            from_broker.into_iter().chain(to_broker)
+        });
+        self.hold(&ways.collect::<Vec<_>>(), 1, for_ms, set).await;
     }
 
     pub(super) fn link_reset(&self, fault: &Fault, broker: usize, client: Option<usize>) {

@@ -10,6 +10,7 @@ mod links;
 mod process;
 #[cfg(test)]
 mod tests;
+mod underway;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use madsim::runtime::Handle;
-use norn_env::sim::{world, ClockCtl, DiskCtl, NetCtl};
+use norn_env::sim::{world, ClockCtl};
 use norn_env::{clock, wait_report};
 
 use super::director::Director;
+use super::underway::Place;
 use super::Fault;
 use crate::report::Finding;
 use crate::world::BrokerHost;
@@ -34,9 +35,14 @@ impl Director {
             return;
         }
         self.note(fault);
-        Handle::current().pause(host.id);
-        self.wait_ms(for_ms).await;
-        Handle::current().resume(host.id);
+        let process = host.incarnation();
+        let set = |_, paused: Option<u32>| match paused {
+            Some(_) => Handle::current().pause(host.id),
+            None if host.incarnation() == process => Handle::current().resume(host.id),
+            // It has died, and another may be paused in its place.
+            None => {}
+        };
+        self.hold(&[Place::Paused(host.key, process)], 1, for_ms, set).await;
     }
 
     pub(super) async fn graceful_stop(&self, fault: &Fault, broker: usize, down_ms: u64) {
@@ -48,8 +54,8 @@ impl Director {
         host.hold();
         match clock::timeout_at(clock::now() + STOP_MAX, host.ended()).await {
             Ok(true) => {}
-            // Another fault took the process away meanwhile, and starts the next one.
-            Ok(false) => return,
+            // Another fault took the process away meanwhile.
+            Ok(false) => return host.release(),
             Err(_) => self.stop_overdue(host),
         }
         host.kill();
@@ -67,20 +73,16 @@ impl Director {
         }
     }
 
+    /// Also of a host whose process is down: what that left unsynced is lost all the same.
     pub(super) async fn power_loss(&self, fault: &Fault, broker: usize, down_ms: u64) {
         let host = &self.brokers[broker];
-        if !host.is_running() {
+        if !host.lose_power() {
             return;
         }
         self.note(fault);
-        host.hold();
-        DiskCtl::current().power_fail_on_next_reset(host.key);
-        NetCtl::current().host_power_off(host.key);
-        host.kill();
         self.note_loss(world().elapsed());
         self.wait_ms(down_ms).await;
-        NetCtl::current().host_power_on(host.key);
-        host.release();
+        host.regain_power();
     }
 
     pub(super) async fn client_crash(&self, fault: &Fault, client: usize, down_ms: u64) {

@@ -1,21 +1,30 @@
-//! What is left on disks whose syncs failed: the operating system goes on to show bytes that it no longer means to write.
+//! What is left on disks whose syncs failed: the operating system goes on to show bytes that it no longer means to write. And
+//! what comes of faults that overlap.
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use madsim::runtime::Handle as Runtime;
 use madsim::task::NodeId;
+use norn_env::clock;
 use norn_env::disk::Disk;
 use norn_env::sim::disk::{DiskCtl, DiskOp, Failure, When};
-use norn_env::sim::{node, simulate, Options};
-use norn_env::task::Handle;
+use norn_env::sim::{node, simulate, world, NetCtl, Options};
+use norn_env::task::{self, Handle};
 use norn_log::dir::{DirConfig, DirExit, JournalConfig, LogDir};
 use norn_log::wal::{Record, Wal, WalConfig};
 use norn_log::{FlushMode, LogConfig, LogId, PartitionLog};
 use norn_protocol::batch::{build_batch, Batch, BatchOptions, Record as Message};
 use norn_protocol::types::{LeaderEpoch, Offset, TopicId};
 use uuid::Uuid;
+
+use super::director::Director;
+use super::{Direction, Fault};
+use crate::tape::{Tape, Timed};
+use crate::world::{BrokerHost, Clients};
 
 /// A host whose processes come and go.
 #[derive(Clone, Copy)]
@@ -50,7 +59,7 @@ impl Host {
         let key = node::key(self.0);
         let failure =
             Failure { op: DiskOp::Sync, path: path.to_owned(), when: When::Next(1), errno: libc::EIO };
-        move || DiskCtl::current().fail(key, failure)
+        move || _ = DiskCtl::current().fail(key, failure)
     }
 }
 
@@ -161,4 +170,63 @@ fn a_log_on_a_full_disk_is_led_and_fails_no_earlier_than_it_is_written_to() {
         });
         assert!(led.await, "what is worse than a full disk is not passed over");
     });
+}
+
+/// A broker's host and a client's, and a director that strikes them for a minute.
+fn director() -> (BrokerHost, u64, Director) {
+    let broker = BrokerHost::build(0, Tape::idle(1).world.brokers[0].clone()).unwrap();
+    let client = Runtime::current().create_node().name("client-0").build();
+    node::register(client.id(), "client-0", "10.0.1.1".parse().unwrap());
+    let end = clock::now() + Duration::from_secs(60);
+    let director = Director::new(Arc::new(vec![broker.clone()]), Clients { count: 1 }, end);
+    (broker, node::key(client.id()), director)
+}
+
+fn timed(at_ms: u64, fault: Fault) -> Timed {
+    Timed { at_ms, fault }
+}
+
+#[test]
+fn a_short_cut_does_not_heal_a_long_one() {
+    simulate(1, Options::default(), || async {
+        let (broker, client, director) = director();
+        let cut = |cut, for_ms| Fault::LinkCut { broker: 0, client: Some(0), cut, for_ms };
+        let faults = vec![
+            timed(0, cut(Direction::Both, 10_000)),
+            timed(1_000, cut(Direction::Both, 50)),
+            timed(2_000, cut(Direction::ToBroker, 12_000)),
+        ];
+        let running = task::spawn("director", async move { director.run(faults).await });
+        let mut left = vec![];
+        for at_s in [5, 11, 15] {
+            clock::sleep_until(clock::now() + Duration::from_secs(at_s) - world().elapsed()).await;
+            let cuts = NetCtl::current().cuts();
+            left.push(cuts.iter().map(|cut| (cut.from == client, cut.to == broker.key)).collect::<Vec<_>>());
+        }
+        running.await.unwrap();
+        assert_eq!(left, [vec![(false, false), (true, true)], vec![(true, true)], vec![]]);
+    });
+}
+
+#[test]
+fn a_host_stays_down_until_both_its_restart_and_its_power_are_due() {
+    for (down_ms, dark_ms) in [(6_000, 1_000), (3_000, 5_000)] {
+        simulate(1, Options::default(), move || async move {
+            let (broker, _, director) = director();
+            let faults = vec![
+                timed(1_000, Fault::Kill { broker: 0, down_ms }),
+                timed(2_000, Fault::PowerLoss { broker: 0, down_ms: dark_ms }),
+                timed(2_500, Fault::PowerLoss { broker: 0, down_ms: 100 }),
+            ];
+            let harm = director.clone();
+            let running = task::spawn("director", async move { director.run(faults).await });
+            for (at_ms, runs) in [(500, true), (6_500, false), (7_500, true)] {
+                clock::sleep_until(clock::now() + Duration::from_millis(at_ms) - world().elapsed()).await;
+                assert_eq!(broker.is_running(), runs, "at {at_ms} ms");
+            }
+            running.await.unwrap();
+            assert_eq!(DiskCtl::current().stats(broker.key).power_losses, 1);
+            assert_eq!(harm.harm().counts(), [("kill".to_owned(), 1), ("power-loss".to_owned(), 1)].into());
+        });
+    }
 }

@@ -80,7 +80,7 @@ fn simulate(tape: Tape, how: How) -> Report {
         rt.block_on(async move {
             *keep.lock().expect("no holder panics") = Some(sim::world());
             let beat = norn_env::task::spawn("watchdog's beat", watchdog::beat());
-            let outcome = world::execute(tape, how.until).await;
+            let outcome = sim::supervised("world", world::execute(tape, how.until)).await;
             drop(beat);
             let chain = if chain { trace::chain() } else { vec![] };
             let captured =

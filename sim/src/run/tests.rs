@@ -112,6 +112,30 @@ fn a_disk_error_that_no_operation_meets_is_not_counted() {
 }
 
 #[test]
+fn a_full_disk_that_no_write_meets_is_not_counted() {
+    let unmet = Fault::DiskFull { broker: 0, room_bytes: 1 << 40, for_ms: 500 };
+    assert!(passes(with_faults(busy(3), vec![unmet])).faults.is_empty());
+}
+
+#[test]
+fn power_can_go_while_a_process_is_down() {
+    for down in [Fault::Kill { broker: 0, down_ms: 2_000 }, Fault::GracefulStop { broker: 0, down_ms: 2_000 }]
+    {
+        let mut tape = with_faults(empty(5), vec![down]);
+        let at_ms = tape.faults[0].at_ms + 1_500;
+        tape.faults.push(Timed { at_ms, fault: Fault::PowerLoss { broker: 0, down_ms: 1_500 } });
+        assert_eq!(passes(tape).faults.len(), 2);
+    }
+}
+
+#[test]
+fn the_draws_of_clients_are_events_of_the_trace() {
+    let captured = run(busy(3), How { capture: 0..50_000, ..How::default() }).captured;
+    let drawn = format!("stream: {}", sim::Stream::detached(0, "client/0/0").id());
+    assert!(captured.iter().any(|event| event.contains(&drawn)));
+}
+
+#[test]
 fn a_process_that_stops_can_be_killed_and_its_host_lose_power() {
     for disturbance in [Fault::Kill { broker: 0, down_ms: 500 }, Fault::PowerLoss { broker: 0, down_ms: 500 }]
     {

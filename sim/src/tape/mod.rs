@@ -121,8 +121,7 @@ impl Tape {
     /// The same world and clients, without anything going wrong: not in the network of its own accord, either.
     pub fn without_faults(mut self) -> Self {
         self.faults.clear();
-        self.world.net.loss = 0.0;
-        self.world.net.reset_probability = 0.0;
+        self.world.net.heal();
         self
     }
 }

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use madsim::runtime::Handle;
-use norn_env::sim::{node, DiskCtl, NetCtl, Stream};
+use norn_env::sim::{self, node, DiskCtl, NetCtl, Stream};
 use norn_env::{clock, wait_report};
 use tokio::sync::watch;
 
@@ -99,7 +99,7 @@ pub async fn drive(
         let (plan, bootstrap, history) = (plan.clone(), bootstrap.clone(), history.clone());
         async move {
             let style = Style { versions: VersionChoice::Any, request_timeout_ms: 10_000 };
-            let dice = Stream::detached(plan.seed, "setup");
+            let dice = Stream::traced(plan.seed, "setup");
             let mut cluster = Cluster::new(SETUP, "setup", bootstrap, &style, history, dice);
             setup::create_topics(&mut cluster, &plan).await;
         }
@@ -134,7 +134,7 @@ pub async fn read_back(plan: Plan, history: History, bootstrap: Vec<SocketAddr>)
     on_node("reader", IpAddr::V4(Ipv4Addr::new(10, 0, 99, 2)), async move {
         let style = Style { versions: VersionChoice::Newest, request_timeout_ms: 10_000 };
         let role = Role::Admin { topics: vec![] };
-        let dice = Stream::detached(plan.seed, "reader");
+        let dice = Stream::traced(plan.seed, "reader");
         let cluster = Cluster::new(READER, "reader", bootstrap, &style, history, dice);
         let me = ClientPlan { style, think_ms: 0, role };
         let mut actor = Actor::new(cluster, Arc::new(plan), me, 0, phase);
@@ -159,7 +159,7 @@ async fn on_node(name: &str, ip: IpAddr, work: impl std::future::Future<Output =
     let built = Handle::current().create_node().name(name).build();
     node::register(built.id(), name, ip);
     // The node lives as long as the world: its task is not stopped from outside.
-    let _ = built.spawn(work).await;
+    let _ = built.spawn(sim::supervised(name.to_owned(), work)).await;
 }
 
 /// Starts a client on a node of its own; each time that the node starts, another process of it.
@@ -182,16 +182,16 @@ fn start(
         };
         let (plan, bootstrap, history) = (plan.clone(), bootstrap.clone(), history.clone());
         let (phase, board) = (phase.clone(), board.clone());
-        async move {
+        sim::supervised("client", async move {
             board.set(client, false);
             let me = plan.clients[client].clone();
-            let dice = Stream::detached(plan.seed, &format!("client/{client}/{number}"));
+            let dice = Stream::traced(plan.seed, &format!("client/{client}/{number}"));
             let name = client_name(client);
             let cluster = Cluster::new(client as u32, &name, bootstrap, &me.style, history, dice);
             let mut actor = Actor::new(cluster, plan, me, number, phase);
             work(&mut actor).await;
             board.set(client, true);
-        }
+        })
     };
     let name = client_name(client);
     let built = Handle::current().create_node().name(&name).init(process).build();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
 use norn_broker::config::{Config, Layer, Source};
-use norn_env::sim::{node, world, ClockCtl, DiskCtl, NetCtl};
+use norn_env::sim::{self, node, world, ClockCtl, DiskCtl, NetCtl};
 use norn_env::task::{self, ShutdownTrigger};
 use norn_env::{clock, select};
 use tokio::sync::watch;
@@ -50,8 +50,10 @@ struct State {
     failing: usize,
     /// Whether the disk failed while the process ran: what it then closed for good it goes on without, on a good disk too.
     trouble: bool,
-    /// Whether a fault holds the process down.
-    held: bool,
+    /// Faults that hold the process down.
+    holds: usize,
+    /// Whether a fault has taken the power away.
+    dark: bool,
     exits: Vec<Exit>,
     /// When processes ended, for whatever reason.
     ends: Vec<Duration>,
@@ -85,7 +87,8 @@ impl BrokerHost {
             told_to_stop: false,
             failing: 0,
             trouble: false,
-            held: false,
+            holds: 0,
+            dark: false,
             exits: vec![],
             ends: vec![],
         };
@@ -94,7 +97,10 @@ impl BrokerHost {
         let changed = Arc::new(changed);
         let process = {
             let (state, changed) = (state.clone(), changed.clone());
-            move || process(index, config.clone(), state.clone(), changed.clone())
+            move || {
+                let main = process(index, config.clone(), state.clone(), changed.clone());
+                sim::supervised("process", main)
+            }
         };
         let name = format!("broker-{}", index + 1);
         let built = Handle::current().create_node().name(&name).init(process).build();
@@ -116,6 +122,11 @@ impl BrokerHost {
     /// Whether a process runs.
     pub fn is_running(&self) -> bool {
         self.with(|state| state.process == Process::Running)
+    }
+
+    /// Counts the processes, from 1.
+    pub fn incarnation(&self) -> u64 {
+        self.with(|state| state.incarnation)
     }
 
     /// Ends the process, if there is one, without a word.
@@ -151,15 +162,40 @@ impl BrokerHost {
         }
     }
 
-    /// Keeps the process down after its end until `release`.
+    /// Keeps the process down after its end, until as many `release` as `hold`.
     pub fn hold(&self) {
-        self.with(|state| state.held = true);
+        self.with(|state| state.holds += 1);
     }
 
-    /// Starts a process, if none runs, and lets the manager start others.
+    /// With the last of them: starts a process, if none runs, and lets the manager start others.
     pub fn release(&self) {
-        self.with(|state| state.held = false);
-        self.start();
+        let free = self.with(|state| {
+            state.holds = state.holds.saturating_sub(1);
+            state.holds == 0
+        });
+        if free {
+            self.start();
+        }
+    }
+
+    /// Takes the power away, whether a process runs or not, and keeps the host down until `regain_power`. False if there
+    /// was none.
+    pub fn lose_power(&self) -> bool {
+        let had_power = !self.with(|state| std::mem::replace(&mut state.dark, true));
+        if had_power {
+            self.hold();
+            DiskCtl::current().power_fail_on_next_reset(self.key);
+            NetCtl::current().host_power_off(self.key);
+            self.kill();
+        }
+        had_power
+    }
+
+    /// Gives the power back, and starts a process unless something else holds it down.
+    pub fn regain_power(&self) {
+        self.with(|state| state.dark = false);
+        NetCtl::current().host_power_on(self.key);
+        self.release();
     }
 
     /// Tells the process to stop. False if there is none, or it was told before.
@@ -212,7 +248,7 @@ impl BrokerHost {
     pub fn replace_after_trouble(&self) {
         let held = self.with(|state| {
             state.failing = state.failing.saturating_sub(1);
-            state.held
+            state.holds > 0
         });
         if !held {
             self.replace();
@@ -233,6 +269,7 @@ impl BrokerHost {
         disks.set_latency(self.key, self.spec.disk.latency(1));
         NetCtl::current().host_power_on(self.key);
         Handle::current().resume(self.id);
+        self.with(|state| (state.holds, state.dark) = (0, false));
         if self.with(|state| std::mem::take(&mut state.failing) > 0 || state.trouble) {
             self.replace();
         }
@@ -265,7 +302,7 @@ impl BrokerHost {
             Handle::current().kill(self.id);
             clock::sleep(RESTART_AFTER).await;
             let still = |state: &mut State| {
-                state.process == Process::Exited && state.incarnation == ended && !state.held
+                state.process == Process::Exited && state.incarnation == ended && state.holds == 0
             };
             if self.with(still) {
                 self.start();

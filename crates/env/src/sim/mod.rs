@@ -28,6 +28,7 @@ pub use net::NetCtl;
 pub use probes::probes;
 pub use random::{RandomStreams, Stream};
 pub use run::simulate;
+pub use supervise::supervised;
 pub use trace::TraceHash;
 pub use world::{install, reseed, try_world, world, Options, World};
 

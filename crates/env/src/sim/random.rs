@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::trace::{Event, Trace};
+use super::world::world;
 
 /// The finaliser of SplitMix64: a bijection on 64 bits that spreads every bit.
 pub(crate) fn mix(mut x: u64) -> u64 {
@@ -45,7 +46,7 @@ impl Xoshiro {
     }
 }
 
-/// One stream. Clones share its state; every draw is folded into the trace hash.
+/// One stream. Clones share its state; unless it is detached, every draw is folded into the trace hash.
 #[derive(Clone)]
 pub struct Stream(Arc<Inner>);
 
@@ -61,9 +62,19 @@ impl Stream {
         Self::new(seed, name, None)
     }
 
+    /// A stream with a seed of its own, whose draws are events of the current world.
+    pub fn traced(seed: u64, name: &str) -> Self {
+        Self::new(seed, name, Some(world().trace().clone()))
+    }
+
     fn new(seed: u64, name: &str, trace: Option<Arc<Trace>>) -> Self {
         let state = Mutex::new(Xoshiro::new(derive(seed, name)));
         Self(Arc::new(Inner { id: derive(0, name), state, trace }))
+    }
+
+    /// The number by which the trace names it.
+    pub fn id(&self) -> u64 {
+        self.0.id
     }
 
     /// 64 random bits.

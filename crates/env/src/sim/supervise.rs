@@ -42,16 +42,29 @@ const SPAWNS_PER_COUNT: u64 = 4096;
 impl<F: Future> Supervised<F> {
     #[track_caller]
     pub(crate) fn new(name: String, task: F) -> Self {
+        Self::from(Location::caller(), name, task)
+    }
+
+    fn from(at: &'static Location<'static>, name: String, task: F) -> Self {
         let world = world();
         let id = world.tasks.last.fetch_add(1, Relaxed) + 1;
         if id.is_multiple_of(SPAWNS_PER_COUNT) {
             madsim::runtime::Handle::current().metrics().num_tasks();
         }
         let key = TaskKey { node: node::current(), task: id };
-        let entry = Arc::new(TaskEntry::new(name, Location::caller(), world.elapsed()));
+        let entry = Arc::new(TaskEntry::new(name, at, world.elapsed()));
         world.waits.add_task(key, entry.clone());
         Self { world, key, entry, task: Box::pin(task) }
     }
+}
+
+/// What a node's main task runs, which nobody spawns: as a spawned task it is an event of the trace with each of its
+/// polls, and known to the wait-for registry.
+#[track_caller]
+pub fn supervised<F: Future>(name: impl Into<String>, task: F) -> impl Future<Output = F::Output> {
+    let (at, name) = (Location::caller(), name.into());
+    // The node is that of the task when it first runs.
+    async move { Supervised::from(at, name, task).await }
 }
 
 impl<F: Future> Future for Supervised<F> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use madsim::runtime::Handle;
 
-use super::{node, probes, simulate, try_world, world, ClockCtl, Options};
+use super::{node, probes, simulate, supervised, try_world, world, ClockCtl, Options, Stream};
 use crate::clock::{now, sleep, timeout_at, wall_ms};
 use crate::task::{self, spawn};
 use crate::wait_report::snapshot;
@@ -247,4 +247,26 @@ fn draws_polls_and_timers_change_the_trace() {
     let all = [trace(0, 0, 0), trace(1, 0, 0), trace(0, 1, 0), trace(0, 0, 1)];
     assert_eq!(all.iter().map(|(hash, _)| hash).collect::<BTreeSet<_>>().len(), 4);
     assert_eq!(trace(1, 1, 1), trace(1, 1, 1));
+}
+
+#[test]
+fn each_poll_of_a_main_task_and_each_draw_of_a_traced_stream_is_an_event() {
+    let events = |polls: u64, draws: u64| {
+        in_world(move || async move {
+            let node = Handle::current().create_node().build();
+            let main = supervised("main", async move {
+                for _ in 0..polls {
+                    madsim::task::yield_now().await;
+                }
+                let dice = Stream::traced(7, "dice");
+                (0..draws).for_each(|_| _ = dice.u64());
+                assert_eq!(snapshot()[0].node, node::current());
+            });
+            let before = world().trace().hash().events;
+            node.spawn(main).await.unwrap();
+            world().trace().hash().events - before
+        })
+    };
+    let plain = events(0, 0);
+    assert_eq!((events(5, 0), events(0, 3)), (plain + 5, plain + 3));
 }

@@ -54,9 +54,18 @@ impl DiskCtl {
     }
 
     /// Makes operations fail. A sync that fails has lost what it was to make durable, as on Linux: the next
-    /// one succeeds without it.
-    pub fn fail(&self, node: u64, failure: Failure) {
-        self.0.with(node, |node| node.faults.fail(failure));
+    /// one succeeds without it. Gives the rule's id.
+    pub fn fail(&self, node: u64, failure: Failure) -> u64 {
+        self.0.with(node, |node| {
+            let id = node.next_token();
+            node.faults.fail(id, failure);
+            id
+        })
+    }
+
+    /// Ends one rule; how many operations it made fail.
+    pub fn end_failure(&self, node: u64, id: u64) -> u64 {
+        self.0.with(node, |node| node.faults.end_failure(id))
     }
 
     /// Ends the node's failures.
@@ -64,9 +73,19 @@ impl DiskCtl {
         self.0.with(node, |node| node.faults.clear_failures());
     }
 
-    /// Limits each disk whose root has this prefix to so many bytes.
-    pub fn set_capacity(&self, node: u64, prefix: &str, bytes: u64) {
-        self.0.with(node, |node| node.faults.limit(prefix, bytes));
+    /// Limits each disk whose root has this prefix to so many bytes; of several limits the lowest holds. Gives the
+    /// limit's id.
+    pub fn limit(&self, node: u64, prefix: &str, bytes: u64) -> u64 {
+        self.0.with(node, |node| {
+            let id = node.next_token();
+            node.faults.limit(id, prefix, bytes);
+            id
+        })
+    }
+
+    /// Ends one limit.
+    pub fn end_limit(&self, node: u64, id: u64) {
+        self.0.with(node, |node| node.faults.end_limit(id));
     }
 
     /// Ends the node's limits.
@@ -166,12 +185,59 @@ impl DiskCtl {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use madsim::runtime::Handle;
 
+    use super::super::{DiskOp, When};
     use super::*;
+    use crate::clock::sleep;
     use crate::disk::{Disk, Open};
-    use crate::sim::{node, simulate, Options};
+    use crate::sim::{node, simulate, trace, Options};
+
+    async fn write_x(disk: Disk, byte: u8) -> Result<(), Option<i32>> {
+        let file = disk.open_file("x", Open::Create).await.unwrap();
+        file.write_at(0, vec![vec![byte; 32 << 10].into()]).await.map_err(|error| error.raw_os_error())
+    }
+
+    #[test]
+    fn rules_and_limits_end_one_by_one_and_of_limits_the_lowest_holds() {
+        simulate(1, Options::default(), || async {
+            let (ctl, key) = (DiskCtl::current(), node::current());
+            let write = || write_x(Disk::open(Path::new("/data")).unwrap(), 1);
+            let rule =
+                || Failure { op: DiskOp::Write, path: "x".into(), when: When::Next(1), errno: libc::EIO };
+            let (first, second) = (ctl.fail(key, rule()), ctl.fail(key, rule()));
+            let (low, _high) = (ctl.limit(key, "/data", 8 << 10), ctl.limit(key, "/data", 64 << 10));
+            assert_eq!(write().await, Err(Some(libc::EIO)));
+            assert_eq!((ctl.end_failure(key, first), ctl.stats(key).no_room), (1, 0));
+            assert_eq!(write().await, Err(Some(libc::EIO)));
+            assert_eq!(write().await, Err(Some(libc::ENOSPC)));
+            assert_eq!((ctl.end_failure(key, second), ctl.stats(key).no_room), (1, 1));
+            ctl.end_limit(key, low);
+            assert_eq!(write().await, Ok(()));
+        });
+    }
+
+    #[test]
+    fn what_a_dying_process_leaves_is_in_the_trace() {
+        let hashes = |seed, byte| {
+            simulate(seed, Options::default(), move || async move {
+                let host = Handle::current().create_node().build();
+                let slow = Duration::from_millis(5)..Duration::from_millis(6);
+                let latency = Latency { write: slow, ..Latency::default() };
+                DiskCtl::current().set_latency(node::key(host.id()), latency);
+                host.spawn(async move { write_x(Disk::open(Path::new("/data")).unwrap(), byte).await });
+                sleep(Duration::from_millis(4)).await;
+                let before = trace::finish();
+                Handle::current().kill(host.id());
+                (before, trace::finish())
+            })
+        };
+        let pairs = (1..20).map(|seed| (hashes(seed, 1), hashes(seed, 2)));
+        let begun_alike: Vec<_> = pairs.filter(|(one, other)| one.0 == other.0).collect();
+        assert!(begun_alike.iter().any(|(one, other)| one.1 != other.1));
+    }
 
     #[test]
     fn open_files_are_counted_until_they_are_closed_or_their_process_dies() {

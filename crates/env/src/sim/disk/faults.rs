@@ -91,8 +91,17 @@ struct Stall {
     until: Instant,
 }
 
+/// A rule in force.
+#[derive(Clone, Debug)]
+struct Rule {
+    id: u64,
+    failure: Failure,
+    struck: u64,
+}
+
 #[derive(Clone, Debug)]
 struct Capacity {
+    id: u64,
     prefix: String,
     bytes: u64,
 }
@@ -103,7 +112,7 @@ pub(super) struct Faults {
     /// The part of reads from the page cache that find nothing there.
     pub(super) cold_reads: f64,
     stalls: Vec<Stall>,
-    failures: Vec<Failure>,
+    rules: Vec<Rule>,
     capacities: Vec<Capacity>,
 }
 
@@ -116,13 +125,22 @@ impl Faults {
         self.stalls.push(Stall { prefix: prefix.to_owned(), until });
     }
 
-    pub(super) fn fail(&mut self, failure: Failure) {
-        self.failures.push(failure);
+    pub(super) fn fail(&mut self, id: u64, failure: Failure) {
+        self.rules.push(Rule { id, failure, struck: 0 });
     }
 
-    pub(super) fn limit(&mut self, prefix: &str, bytes: u64) {
-        self.capacities.retain(|capacity| capacity.prefix != prefix);
-        self.capacities.push(Capacity { prefix: prefix.to_owned(), bytes });
+    /// How many operations the rule struck; 0 if it was cleared before.
+    pub(super) fn end_failure(&mut self, id: u64) -> u64 {
+        let ended = self.rules.extract_if(.., |rule| rule.id == id);
+        ended.map(|rule| rule.struck).sum()
+    }
+
+    pub(super) fn limit(&mut self, id: u64, prefix: &str, bytes: u64) {
+        self.capacities.push(Capacity { id, prefix: prefix.to_owned(), bytes });
+    }
+
+    pub(super) fn end_limit(&mut self, id: u64) {
+        self.capacities.retain(|capacity| capacity.id != id);
     }
 
     pub(super) fn clear_stalls(&mut self) {
@@ -130,7 +148,7 @@ impl Faults {
     }
 
     pub(super) fn clear_failures(&mut self) {
-        self.failures.clear();
+        self.rules.clear();
     }
 
     pub(super) fn clear_limits(&mut self) {
@@ -151,7 +169,7 @@ impl Faults {
     /// The error that an operation is to end with.
     pub(super) fn failure(&mut self, op: DiskOp, path: &str, dice: &Stream) -> Option<i32> {
         let mut errno = None;
-        for failure in &mut self.failures {
+        for Rule { failure, struck, .. } in &mut self.rules {
             if errno.is_some() || failure.op != op || !path.contains(&failure.path) {
                 continue;
             }
@@ -163,9 +181,9 @@ impl Faults {
                 }
                 When::Probability(probability) => dice.chance(*probability),
             };
+            *struck += u64::from(strikes);
             errno = strikes.then_some(failure.errno);
         }
-        self.failures.retain(|failure| failure.when != When::Next(0));
         errno
     }
 

@@ -228,7 +228,7 @@ impl File {
         let (ino, root, full) = (self.0.ino, self.0.root.clone(), self.0.full.clone());
         let len = length(&bufs);
         pos.checked_add(len).filter(|end| i64::try_from(*end).is_ok()).ok_or_else(|| errno(libc::EINVAL))?;
-        let underway = Underway { root: root.clone(), ino, pos, bufs: bufs.clone() };
+        let underway = Underway { root: root.clone(), full: full.clone(), ino, pos, bufs: bufs.clone() };
         self.submit(DiskOp::Write, Some(underway), move |node, failure| {
             let free = node.free(&root);
             let dice = node.dice.clone();
@@ -247,7 +247,7 @@ impl File {
             match error {
                 None => Ok(()),
                 Some(code) => {
-                    node.stats.failures += u64::from(failure.is_some());
+                    node.count_failed(failure);
                     Err(errno(code))
                 }
             }
@@ -311,7 +311,7 @@ impl File {
             let content = node.volume(&root).tree.content(ino)?;
             let full_disk = free.is_some_and(|free| len.saturating_sub(content.used()) > free);
             if let Some(code) = failure.or(full_disk.then_some(libc::ENOSPC)) {
-                node.stats.failures += u64::from(failure.is_some());
+                node.count_failed(failure);
                 return Err(errno(code));
             }
             content.allocate(len);

@@ -25,6 +25,8 @@ pub struct DiskStats {
     pub dir_syncs: u64,
     /// Operations that were made to fail.
     pub failures: u64,
+    /// Operations that found no room on the disk.
+    pub no_room: u64,
     /// Losses of power.
     pub power_losses: u64,
     /// Written bytes that losses of power and failed syncs took away.
@@ -103,6 +105,14 @@ impl Node {
         self.underway.remove(&ticket);
     }
 
+    /// Counts an operation that was made to fail, or else had no room.
+    pub(super) fn count_failed(&mut self, failure: Option<i32>) {
+        match failure {
+            Some(_) => self.stats.failures += 1,
+            None => self.stats.no_room += 1,
+        }
+    }
+
     pub(super) fn count_loss(&mut self, loss: Loss) {
         self.stats.bytes_lost += loss.bytes;
         self.stats.torn_writes += loss.torn_writes;
@@ -134,8 +144,10 @@ impl Node {
                 1 => total,
                 _ => dice.below(total + 1),
             };
+            let parts: Vec<(u64, Bytes)> = prefix(write.pos, &write.bufs, done).collect();
             if let Ok(content) = self.volume(&write.root).tree.content(write.ino) {
-                prefix(write.pos, &write.bufs, done).for_each(|(pos, bytes)| content.write(pos, bytes));
+                parts.iter().for_each(|(pos, bytes)| content.write(*pos, bytes.clone()));
+                parts.iter().for_each(|(pos, bytes)| self.trace("died in", &write.full, *pos, bytes));
             }
         }
         for volume in self.volumes.values_mut() {

@@ -30,6 +30,8 @@ pub(super) struct Process {
 #[derive(Clone)]
 pub(super) struct Underway {
     pub(super) root: Arc<str>,
+    /// The whole path.
+    pub(super) full: Arc<str>,
     pub(super) ino: Ino,
     pub(super) pos: u64,
     pub(super) bufs: Vec<Bytes>,

@@ -427,7 +427,7 @@ fn failures_strike_the_named_paths_and_operations_only() {
 fn a_full_disk_refuses_until_something_is_removed() {
     simulate(13, || async {
         let host = Host::new();
-        DiskCtl::current().set_capacity(host.key, ROOT, 64 << 10);
+        DiskCtl::current().limit(host.key, ROOT, 64 << 10);
         host.run(|disk| async move {
             let old = put(&disk, "old", vec![1; 40 << 10]).await;
             let new = disk.open_file("new", Open::Create).await.unwrap();

@@ -78,9 +78,10 @@ impl NetCtl {
         self.heal(b, a);
     }
 
-    /// Makes every link plain: not cut, not slow, not lossy.
+    /// Makes every link plain: not cut, not slow, not lossy. Nor does the network as a whole lose or reset any more.
     pub fn heal_all(&self) {
         self.with(|state| {
+            state.config.heal();
             state.links.clear();
             state.resume(None, None);
         });
@@ -91,7 +92,8 @@ impl NetCtl {
         self.with(|state| state.links.slow(a, b, factor));
     }
 
-    /// How often a piece from `a` to `b` is lost, and comes only when sent again.
+    /// How often a piece from `a` to `b` is lost, and comes only when sent again; never less often than
+    /// in the whole network.
     pub fn lose(&self, a: u64, b: u64, probability: f64) {
         self.with(|state| state.links.lose(a, b, probability));
     }

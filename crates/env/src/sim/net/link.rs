@@ -15,10 +15,10 @@ const LOST_IN_A_ROW_MAX: u32 = 6;
 struct Link {
     cut_since: Option<Instant>,
     slower: f64,
-    loss: Option<f64>,
+    loss: f64,
 }
 
-const PLAIN: Link = Link { cut_since: None, slower: 1.0, loss: None };
+const PLAIN: Link = Link { cut_since: None, slower: 1.0, loss: 0.0 };
 
 /// The links that are not plain, by (from, to).
 #[derive(Default)]
@@ -52,7 +52,7 @@ impl Links {
     }
 
     pub(super) fn lose(&mut self, src: u64, dst: u64, loss: f64) {
-        self.change(src, dst).loss = Some(loss);
+        self.change(src, dst).loss = loss;
     }
 
     pub(super) fn clear(&mut self) {
@@ -77,7 +77,7 @@ impl Links {
         if link.slower != PLAIN.slower {
             delay = delay.mul_f64(link.slower);
         }
-        let loss = link.loss.unwrap_or(config.loss);
+        let loss = link.loss.max(config.loss);
         let mut lost = 0;
         while lost < LOST_IN_A_ROW_MAX && random.chance(loss) {
             delay += RETRANSMISSION * 2u32.pow(lost);

@@ -41,8 +41,8 @@ pub struct NetConfig {
     /// How often a piece takes `spike` longer.
     pub spike_probability: f64,
     pub spike: Range<Duration>,
-    /// How often a piece is lost and comes after a retransmission timeout, on links that `NetCtl` does not
-    /// say otherwise of.
+    /// How often a piece is lost and comes after a retransmission timeout, on links of which `NetCtl` says
+    /// nothing worse.
     pub loss: f64,
     /// Of each connection's direction, in bytes per second.
     pub bandwidth: Option<u64>,
@@ -76,6 +76,14 @@ impl Default for NetConfig {
             kill_fin_probability: 0.5,
             backlog: 128,
         }
+    }
+}
+
+impl NetConfig {
+    /// Takes away what goes wrong in the network of its own accord.
+    pub fn heal(&mut self) {
+        self.loss = 0.0;
+        self.reset_probability = 0.0;
     }
 }
 

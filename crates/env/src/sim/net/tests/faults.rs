@@ -223,6 +223,28 @@ fn lost_pieces_come_late_and_in_order() {
 }
 
 #[test]
+fn a_lossy_link_cures_nothing_and_healing_ends_what_the_network_does_of_its_own_accord() {
+    simulate(1, net(quiet()), || async {
+        let (a, b, (_ar, mut aw), (mut br, _bw)) = pair().await;
+        NetCtl::current().configure(|config| config.loss = 1.0);
+        let (ka, kb) = (node::key(a.id()), node::key(b.id()));
+        for loss in [0.0, 0.1] {
+            NetCtl::current().lose(ka, kb, loss);
+            let start = now();
+            write(&mut aw, "x").await.unwrap();
+            read_once(&mut br).await.unwrap();
+            assert!(start.elapsed() > ms(200), "{loss}");
+        }
+        NetCtl::current().configure(|config| config.reset_probability = 1.0);
+        NetCtl::current().heal_all();
+        let start = now();
+        write(&mut aw, "x").await.unwrap();
+        read_once(&mut br).await.unwrap();
+        assert!(start.elapsed() < ms(10));
+    });
+}
+
+#[test]
 fn random_resets_break_connections_at_both_ends() {
     simulate(1, net(NetConfig { reset_probability: 1.0, ..quiet() }), || async {
         let (_a, _b, (mut ar, mut aw), (mut br, _bw)) = pair().await;
