@@ -79,7 +79,7 @@ impl PartitionLog {
         }
         let from = used.unwrap_or(self.segments[0].base());
         let first = view::segment_of(&self.segments, from).map_or(self.segments[0].base(), |s| s.base());
-        for segment in self.segments.iter().filter(|s| s.base() >= first && s.size() > 0) {
+        for segment in self.segments.iter().filter(|s| s.base() >= first && s.next_offset() > s.base()) {
             let io = || LogError::io("read", segment.file().path());
             segment.load().await.map_err(io())?;
             let delta = u32::try_from(from.0.saturating_sub(segment.base().0).max(0)).unwrap_or(u32::MAX);
@@ -99,7 +99,13 @@ impl PartitionLog {
                             break;
                         }
                     }
-                    Step::End => break,
+                    Step::End => {
+                        // The file is shorter than it was.
+                        if walk.due() < segment.next_offset() {
+                            visit(Visit::Damaged);
+                        }
+                        break;
+                    }
                 }
             }
         }

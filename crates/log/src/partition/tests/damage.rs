@@ -190,6 +190,19 @@ fn timestamps_are_looked_up_around_damage() {
     });
 }
 
+/// Opens the log; what it tells of its producers: the offsets of batches, and where some are damaged.
+async fn told(root: &Path, durable: i64) -> Vec<Option<i64>> {
+    let mut seen = Vec::new();
+    let mut visit = |visit: Visit<'_>| match visit {
+        Visit::Batch(header) => seen.push(Some(header.base_offset.0)),
+        Visit::Damaged => seen.push(None),
+        Visit::Snapshot { .. } => panic!("none was stored"),
+    };
+    let opened = PartitionLog::open(options(root, &LogConfig::default(), Some(durable)), &mut visit).await;
+    opened.unwrap().0.close().await.unwrap();
+    seen
+}
+
 #[test]
 fn who_keeps_the_producers_learns_where_batches_are_damaged() {
     run(|root| async move {
@@ -200,15 +213,24 @@ fn who_keeps_the_producers_learns_where_batches_are_damaged() {
             bytes[places[batch].1.start + 70] ^= 1;
         }
         write_raw(&root, &segment_name(0), bytes).await;
-        let mut seen = Vec::new();
-        let mut visit = |visit: Visit<'_>| match visit {
-            Visit::Batch(header) => seen.push(Some(header.base_offset.0)),
-            Visit::Damaged => seen.push(None),
-            Visit::Snapshot { .. } => panic!("none was stored"),
-        };
-        let opened = PartitionLog::open(options(&root, &LogConfig::default(), Some(end)), &mut visit).await;
         let expected = (0..BATCHES).map(|n| (n != 2 && n != last as i64).then_some(n * 2));
-        assert_eq!(seen, expected.collect::<Vec<_>>());
-        opened.unwrap().0.close().await.unwrap();
+        assert_eq!(told(&root, end).await, expected.collect::<Vec<_>>());
     });
+}
+
+#[test]
+fn who_keeps_the_producers_learns_that_the_last_batches_are_lost() {
+    for kept in [0, 5] {
+        run(move |root| async move {
+            let end = closed_log(&root, &LogConfig::default()).await;
+            let mut bytes = read_raw(&root, &segment_name(0)).await;
+            bytes.truncate(places(&bytes)[kept].1.start);
+            write_raw(&root, &segment_name(0), bytes).await;
+            let expected: Vec<_> = (0..kept as i64).map(|n| Some(n * 2)).chain([None]).collect();
+            // The second start finds the segment that the first began behind it.
+            for _ in 0..2 {
+                assert_eq!(told(&root, end).await, expected);
+            }
+        });
+    }
 }
