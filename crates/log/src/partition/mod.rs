@@ -163,7 +163,7 @@ impl PartitionLog {
     ) -> Result<(), LogError> {
         let Some(&(_, first)) = batches.first() else { return Ok(()) };
         self.begin()?;
-        self.note_epoch(epoch, first);
+        self.note_epoch(epoch, first)?;
         if self.epochs_unsaved {
             self.save_epochs().await?;
         }
@@ -302,7 +302,7 @@ impl PartitionLog {
     /// to be read and to be trimmed, and the first record tries again.
     pub async fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), LogError> {
         self.begin()?;
-        self.note_epoch(epoch, start);
+        self.note_epoch(epoch, start)?;
         if self.epochs_unsaved {
             match self.write_epochs().await {
                 Err(error) if error::is_full(&error) => {
@@ -315,12 +315,20 @@ impl PartitionLog {
         Ok(())
     }
 
-    fn note_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
-        assert!(self.epochs.latest() <= Some(epoch), "epochs of {} never fall", self.id);
-        let known = self.epochs.latest() == Some(epoch);
-        if !known && Arc::make_mut(&mut self.epochs).assign(epoch, start) {
+    /// Epochs never fall: one below the log's latest means that the log and the metadata are not of one history.
+    fn note_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), LogError> {
+        let latest = self.epochs.latest();
+        if let Some(latest) = latest.filter(|latest| *latest > epoch) {
+            let reason = format!(
+                "leader epoch {epoch} is below {latest}, which its records have: the log is not this topic's, or the \
+                 metadata are older than it"
+            );
+            return Err(LogError::Offline { reason: self.shared.fail(&reason) });
+        }
+        if latest != Some(epoch) && Arc::make_mut(&mut self.epochs).assign(epoch, start) {
             self.epochs_unsaved = true;
         }
+        Ok(())
     }
 
     async fn save_epochs(&mut self) -> Result<(), LogError> {

@@ -187,12 +187,19 @@ fn a_gap_in_the_offsets_is_a_broken_invariant() {
 }
 
 #[test]
-#[should_panic(expected = "never fall")]
-fn a_falling_epoch_is_a_broken_invariant() {
+fn an_epoch_below_the_logs_takes_it_offline() {
     run(|root| async move {
-        let (mut log, _) = open(&root, &small(), None).await;
-        append(&mut log, 1, 10, 4).await;
-        append(&mut log, 1, 10, 3).await;
+        for assigned in [true, false] {
+            let (mut log, _) = open(&root, &small(), None).await;
+            append(&mut log, 1, 10, 4).await;
+            let end = log.end();
+            let refused = match assigned {
+                true => log.assign_epoch(LeaderEpoch(3), end).await,
+                false => log.append(&[produced(end.0, 1, 10)], LeaderEpoch(3), None).await,
+            };
+            assert!(refused.unwrap_err().to_string().contains("leader epoch 3 is below 4"));
+            assert!(log.fault().is_some() && log.end() == end);
+        }
     });
 }
 
