@@ -150,7 +150,7 @@ impl Manager {
         loop {
             let image = images.borrow_and_update().clone();
             self.reconcile(&image);
-            self.publish();
+            self.publish(&image);
             let tell_again = self.tell_again;
             select! {
                 _ = shutdown.signaled() => break,
@@ -405,16 +405,17 @@ impl Manager {
     }
 
     /// Publishes the table if it changed.
-    fn publish(&mut self) {
-        let started = || self.open.iter().filter(|(id, _)| !self.starting.contains(id));
+    fn publish(&mut self, image: &Image) {
+        let is_served = |id: &Id| !self.starting.contains(id) && PartitionTable::serves(image, id.0);
+        let served = || self.open.iter().filter(|(id, _)| is_served(id));
         let same = {
             let table = self.table.borrow();
-            table.iter().map(|p| (p.topic_id(), p.index())).eq(started().map(|(id, _)| *id))
+            table.iter().map(|p| (p.topic_id(), p.index())).eq(served().map(|(id, _)| *id))
                 && table.offline().eq(self.failed.keys())
         };
         if !same {
-            let open = started().map(|(_, open)| open.partition.clone());
-            let table = PartitionTable::new(open, self.failed.values().map(|(log, _)| log.clone()));
+            let open = served().map(|(_, open)| open.partition.clone());
+            let table = PartitionTable::new(image, open, self.failed.values().map(|(log, _)| log.clone()));
             self.table.send_replace(Arc::new(table));
         }
         let offline =

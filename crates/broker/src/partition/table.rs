@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use norn_core::metadata::Image;
 use norn_log::LogId;
 use norn_protocol::{types::TopicId, ErrorCode};
 
@@ -20,8 +21,15 @@ pub(crate) struct PartitionTable {
 }
 
 impl PartitionTable {
-    /// The table of open partitions, and of those that could not be opened.
+    /// Whether requests reach partitions of the topic: those of a deleted one may be long in ending, and its name is another
+    /// topic's by then.
+    pub fn serves(image: &Image, topic: TopicId) -> bool {
+        image.topic(topic).is_some()
+    }
+
+    /// The table of open partitions, as far as the image has their topics, and of those that could not be opened.
     pub fn new(
+        image: &Image,
         partitions: impl IntoIterator<Item = Arc<Partition>>,
         offline: impl IntoIterator<Item = LogId>,
     ) -> Self {
@@ -30,7 +38,7 @@ impl PartitionTable {
             table.ids.insert(log.topic, log.topic_id);
             table.offline.insert((log.topic_id, log.partition));
         }
-        for partition in partitions {
+        for partition in partitions.into_iter().filter(|p| Self::serves(image, p.topic_id())) {
             table.ids.insert(partition.topic().clone(), partition.topic_id());
             table.by_id.insert((partition.topic_id(), partition.index()), partition);
         }
@@ -69,5 +77,71 @@ impl PartitionTable {
     /// All partitions, by topic id and index.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Partition>> {
         self.by_id.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use norn_core::metadata::{Command, Endpoint, State};
+    use norn_env::disk::Disk;
+    use norn_log::{
+        dir::{DirConfig, JournalConfig, LogDir},
+        LogConfig,
+    };
+    use norn_protocol::types::NodeId;
+    use tokio::sync::mpsc;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::partition::published::{Published, View};
+
+    async fn partition(dir: &LogDir, topic_id: TopicId, index: i32) -> Arc<Partition> {
+        let id = LogId { topic: "t".into(), partition: index, topic_id };
+        let (log, _) = dir.open_log(id, LogConfig::default(), &mut |_| {}).await.unwrap();
+        let published = Arc::new(Published::new(View::before_start(&log)));
+        Arc::new(Partition::new("t".into(), topic_id, index, mpsc::channel(1).0, published))
+    }
+
+    fn image_with(id: TopicId) -> Image {
+        let node = NodeId(1);
+        let endpoint = Endpoint { host: "localhost".to_owned(), port: 9092 };
+        let register = Command::RegisterBroker {
+            node,
+            incarnation: Uuid::nil(),
+            directories: vec![],
+            endpoint,
+            rack: None,
+        };
+        let (name, assignments) = ("t".to_owned(), vec![vec![node]]);
+        let mut state = State::new();
+        for (index, command) in [register, Command::CreateTopic { name, id, assignments, configs: vec![] }]
+            .into_iter()
+            .enumerate()
+        {
+            state.apply(1 + index as u64, &command.into()).unwrap();
+        }
+        state.image().clone()
+    }
+
+    #[test]
+    fn a_partition_of_a_deleted_topic_is_not_found_by_the_name_that_another_has_now() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().to_owned();
+        norn_env::testing::run(move || async move {
+            let config = DirConfig { node_id: 1, cluster_id: None, journal: JournalConfig::default() };
+            let (dir, _task) = LogDir::open(Disk::open(&path).unwrap(), config).await.unwrap();
+            let ids = [1, 2].map(|id| TopicId(Uuid::from_u128(id)));
+            let partitions = [partition(&dir, ids[0], 0).await, partition(&dir, ids[1], 1).await];
+            for (new, old) in [(0, 1), (1, 0)] {
+                let table = PartitionTable::new(&image_with(ids[new]), partitions.clone(), []);
+                let found = table.resolve(Some("t"), TopicId::NONE, new as i32).unwrap();
+                assert_eq!(found.topic_id(), ids[new]);
+                assert_eq!(table.resolve(None, ids[old], old as i32).unwrap_err(), ErrorCode::UnknownTopicId);
+                assert_eq!(
+                    table.resolve(Some("t"), TopicId::NONE, old as i32).unwrap_err(),
+                    ErrorCode::UnknownTopicOrPartition
+                );
+            }
+        });
     }
 }
