@@ -191,3 +191,33 @@ fn a_file_that_is_too_short_is_an_unexpected_end() {
         assert_eq!(&read_to_end(sr).await[..], b"456789");
     });
 }
+
+#[cfg(all(target_os = "linux", not(madsim)))]
+#[test]
+fn what_the_page_cache_lacks_is_read_by_a_thread_of_the_disk_and_then_sent() {
+    /// The threads that read for a disk.
+    fn readers() -> std::collections::BTreeSet<std::path::PathBuf> {
+        let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+        let name =
+            |thread: &std::path::PathBuf| std::fs::read_to_string(thread.join("comm")).unwrap_or_default();
+        threads.filter(|thread| name(thread).starts_with("norn-disk-r")).collect()
+    }
+    let beside = std::env::current_exe().unwrap();
+    let dir = tempfile::tempdir_in(beside.parent().unwrap()).unwrap();
+    let path = dir.path().to_owned();
+    run(move || async move {
+        let content: Bytes = vec![7; 3_000_000].into();
+        let file = file_of(&path, content.clone()).await;
+        file.sync_data().await.unwrap();
+        // SAFETY: a call without pointers.
+        let dropped = unsafe { libc::posix_fadvise(file.raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        assert_eq!(dropped, 0);
+        let before = readers();
+        let ((_cr, mut cw), (sr, _sw)) = pair().await;
+        let reader = spawn("read", read_to_end(sr));
+        cw.send_file(&file, 0, 3_000_000).await.unwrap();
+        assert!(!readers().is_subset(&before));
+        cw.shutdown().await.unwrap();
+        assert!(reader.await.unwrap() == content);
+    });
+}
