@@ -25,6 +25,7 @@ impl Tape {
         let clients = Plan::draw(&mut stream("tape/workload"), &shape);
         let mut faults = schedule::draw(&stream("tape/faults"), &world, clients.client_count());
         schedule::disturb_stops(&stream("tape/disturbed-stops"), &mut faults);
+        schedule::interrupt_syncs(&stream("tape/interrupted-syncs"), &world, &mut faults);
         Self { seed, world, faults, clients }
     }
 }
@@ -98,6 +99,7 @@ fn net(dice: &Stream) -> NetConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Fault;
 
     #[test]
     fn a_seed_draws_one_tape() {
@@ -111,6 +113,20 @@ mod tests {
         let text = serde_json::to_string(&Tape::draw(3)).unwrap();
         let tape: Tape = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&tape).unwrap(), text);
+    }
+
+    #[test]
+    fn some_worlds_lose_power_while_what_was_sent_again_waits_for_its_sync() {
+        let interrupted = |seed: &u64| {
+            let faults = Tape::draw(*seed).faults;
+            faults.windows(3).any(|three| {
+                let [slow, reset, dark] = three else { return false };
+                matches!(slow.fault, Fault::DiskSlow { for_ms, .. } if slow.at_ms + for_ms == dark.at_ms)
+                    && matches!(reset.fault, Fault::LinkReset { client: None, .. })
+                    && matches!(dark.fault, Fault::PowerLoss { .. })
+            })
+        };
+        assert!((10..80).contains(&(0..200).filter(interrupted).count()));
     }
 
     #[test]

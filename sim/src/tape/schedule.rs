@@ -14,6 +14,9 @@ const CALM_MS: u64 = 2_000;
 /// How likely another fault strikes a process that was told to stop, and within which time.
 const STOP_DISTURBED: f64 = 0.5;
 const STOP_TAKES_MS: u64 = 60;
+/// How likely a world has syncs that take long and are never done, and from one to the next.
+const SYNCS_INTERRUPTED: f64 = 0.3;
+const INTERRUPTION_EVERY_MS: u64 = 12_000;
 /// What no fault outlasts.
 const LASTS_MS_MAX: u64 = 15_000;
 
@@ -59,6 +62,36 @@ pub fn disturb_stops(dice: &Stream, faults: &mut Vec<Timed>) {
     });
     let disturbed: Vec<Timed> = disturbed.collect();
     faults.extend(disturbed);
+    faults.sort_by_key(|timed| timed.at_ms);
+}
+
+/// In some worlds: power goes while what producers were not yet told of, and therefore send again, waits for its sync.
+pub fn interrupt_syncs(dice: &Stream, world: &World, faults: &mut Vec<Timed>) {
+    // A world without faults stays one.
+    if faults.is_empty() || !dice.chance(SYNCS_INTERRUPTED) {
+        return;
+    }
+    let end = world.phases.chaos_ms - CALM_MS;
+    let mut at_ms = dice.range(0..INTERRUPTION_EVERY_MS);
+    loop {
+        let broker = dice.below(world.brokers.len() as u64) as usize;
+        let reset_ms = at_ms + dice.range(500..2_000);
+        // Clients have come back, and sent again.
+        let dark_ms = reset_ms + dice.range(300..2_500);
+        if dark_ms >= end {
+            break;
+        }
+        // Writes return soon, for syncs take hundreds of times as long.
+        let sync_us = dice.range(1_000_000..4_000_000);
+        let factor = (sync_us / world.brokers[broker].disk.sync_us.end.max(1)) as u32;
+        let down_ms = dice.range(50..1_000);
+        faults.extend([
+            Timed { at_ms, fault: Fault::DiskSlow { broker, factor, for_ms: dark_ms - at_ms } },
+            Timed { at_ms: reset_ms, fault: Fault::LinkReset { broker, client: None } },
+            Timed { at_ms: dark_ms, fault: Fault::PowerLoss { broker, down_ms } },
+        ]);
+        at_ms = dark_ms + dice.range(INTERRUPTION_EVERY_MS / 2..INTERRUPTION_EVERY_MS * 2);
+    }
     faults.sort_by_key(|timed| timed.at_ms);
 }
 
