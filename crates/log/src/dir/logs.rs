@@ -8,7 +8,6 @@ use crate::config::LogConfig;
 use crate::error::LogError;
 use crate::id::{LogId, Retired};
 use crate::partition::{self, LastEnd, OpenLog, PartitionLog, Recovered, Visitor};
-use crate::rounds::LogKey;
 use crate::segment::LOG_SUFFIX;
 use norn_protocol::types::Offset;
 
@@ -79,39 +78,30 @@ impl LogDir {
     /// Closes a log in good order: all is durable, and the next start needs no scan of it.
     pub async fn close_log(&self, log: PartitionLog) -> Result<Offset, LogError> {
         let key = log.key();
-        let closed = log.close().await;
+        let end = log.close().await?;
         self.queue.unregister(key);
-        closed
+        Ok(end)
     }
 
-    /// Takes a log that is closed out of use: its directory gets another name, durably, and the log's own is free. Gives
-    /// the new name; `None` if there was no directory.
+    /// Takes a log that is not open any more out of use: its directory gets another name, durably, and the log's own is
+    /// free. Gives the new name; `None` if there was no directory.
     ///
     /// One rename, so that a start after a crash finds either the log, or a directory of which it knows what to do with.
     pub async fn retire_log(&self, id: &LogId, why: Retired) -> Result<Option<String>, LogError> {
         let name = id.dir_name();
+        let io = |operation| LogError::io(operation, name.as_str());
         let (key, _) = self.queue.register(name.as_str().into());
-        let retired = self.rename_dir(key, id, &name, why).await;
-        self.queue.unregister(key);
-        retired
-    }
-
-    async fn rename_dir(
-        &self,
-        key: LogKey,
-        id: &LogId,
-        name: &str,
-        why: Retired,
-    ) -> Result<Option<String>, LogError> {
         // First, and durably: nothing that the journal holds of it may be played into another of its name.
         self.forget(key).await?;
+        // Nothing of the log is under way any more.
+        self.queue.unregister(key);
         let disk = self.disk();
-        if !disk.exists(name).await.map_err(LogError::io("look up", name))? {
+        if !disk.exists(&name).await.map_err(io("look up"))? {
             return Ok(None);
         }
         let retired = id.retired_dir_name(why, norn_env::rand::uuid_bytes());
-        disk.rename(name, &retired).await.map_err(LogError::io("rename", name))?;
-        disk.sync_dir("").await.map_err(LogError::io("sync the parent of", name))?;
+        disk.rename(&name, &retired).await.map_err(io("rename"))?;
+        disk.sync_dir("").await.map_err(io("sync the parent of"))?;
         Ok(Some(retired))
     }
 

@@ -130,7 +130,7 @@ impl LogDir {
         let ring = journal::recovery::begin(&files, config.journal, next_sequence, &points, newest).await?;
         // Not before the journal tells the points, so that no crash loses them; and before anything can be appended.
         marker::remove(&files).await?;
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(points.keys().cloned()));
         let (health_sender, health) = watch::channel(Health::Online);
         let (trigger, closing) = task::shutdown();
         let health_sender = HealthSender(health_sender);

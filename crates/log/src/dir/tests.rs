@@ -172,7 +172,9 @@ fn a_retired_log_frees_its_name_and_a_start_finds_what_is_to_be_removed() {
         let (dir, task) = open(root.path()).await;
         let logs = fill(&dir, 4, 10).await;
         let log = |n: i32| LogId { topic: "t".into(), partition: n, topic_id: TopicId::NONE };
+        assert!(format!("{:?}", dir.queue).contains("t-0"));
         let deleted = dir.retire_log(&log(0), Retired::Deleted).await.unwrap().unwrap();
+        assert!(!format!("{:?}", dir.queue).contains("t-0"), "nothing is kept of it");
         let stray = dir.retire_log(&log(1), Retired::Stray).await.unwrap().unwrap();
         assert_eq!(dir.retire_log(&log(0), Retired::Deleted).await.unwrap(), None);
         let mut writer = Writer::open(&dir, "t-0").await;

@@ -238,6 +238,7 @@ impl Ring {
 
     /// A log was removed: nobody needs its ranges.
     pub fn forget_log(&mut self, log: &Arc<str>) {
+        self.unsyncable.retain(|(name, _)| name != log);
         for file in &mut self.files {
             file.dirty.retain(|(name, _), _| name != log);
         }
@@ -354,6 +355,32 @@ mod tests {
                 durable_end = end;
             }
         }
+    }
+
+    #[test]
+    fn a_segment_whose_sync_failed_is_forgotten_with_its_log() {
+        norn_env::testing::run(|| async {
+            let root = tempfile::tempdir().unwrap();
+            let disk = Disk::open(root.path()).unwrap();
+            let file = disk.open_file("0", Open::Create).await.unwrap();
+            let config = JournalConfig { files: 2, file_bytes: 1000 };
+            let mut ring = Ring::new(config, vec![Some(file.clone()), None], 0, 1);
+            let log: Arc<str> = "t-0".into();
+            let key = (log.clone(), Offset(0));
+            let copy = |ring: &mut Ring| {
+                let what =
+                    What::Range { segment: Offset(0), position: 0, bytes: vec![Bytes::from_static(b"r")] };
+                let entries = [Entry { log: log.clone(), what }];
+                let write = ring.plan(encode_round(&entries), &Points::new()).unwrap();
+                ring.written(&write, &entries, &[(key.clone(), file.clone())].into());
+            };
+            copy(&mut ring);
+            ring.sync_failed(key.clone());
+            assert!(ring.dirty().is_empty(), "it is not tried again");
+            ring.forget_log(&log);
+            copy(&mut ring);
+            assert!(ring.dirty().contains_key(&key), "it is another log's");
+        });
     }
 
     proptest! {

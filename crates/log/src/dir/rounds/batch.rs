@@ -37,6 +37,8 @@ pub(super) struct Batch {
     replies: Vec<Reply>,
     /// Writes and syncs that are still under way.
     pub parts: usize,
+    /// One of them failed, and all tickets have been told.
+    pub failed: bool,
     /// The log was opened since the last batch.
     pub opened: bool,
     /// The log's directory goes.
@@ -57,6 +59,7 @@ impl Batch {
             steps: Vec::new(),
             replies: Vec::new(),
             parts: 0,
+            failed: false,
             opened: false,
             deletes: false,
             bytes: 0,
@@ -162,8 +165,9 @@ impl Batch {
     }
 
     /// Something failed: every ticket says so.
-    pub fn fail(self, error: &SyncError) {
-        for reply in self.replies {
+    pub fn fail(&mut self, error: &SyncError) {
+        self.failed = true;
+        for reply in self.replies.drain(..) {
             let _ = match reply {
                 Reply::Sync(reply, _) => reply.send(Err(error.clone())).is_ok(),
                 Reply::Note(reply) => reply.send(Err(error.clone())).is_ok(),

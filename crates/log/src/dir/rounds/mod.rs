@@ -4,8 +4,8 @@
 //! have in flight). A round takes all that waits and makes it durable by whichever costs less
 //! ([`plan`]): an fdatasync of each file, several at once, whose tickets resolve as each completes; or one
 //! copy into the journal and one fdatasync for all. The next round gathers meanwhile. A log has one batch
-//! under way at a time, so its tickets keep their order, and a file whose sync is slow holds up its own
-//! log only: the others go on after [`PATIENCE`]. A failed sync is final for its log; a failed journal
+//! under way at a time, so its tickets keep their order, its removal comes after all else of it, and a file whose sync
+//! is slow holds up its own log only: the others go on after [`PATIENCE`]. A failed sync is final for its log; a failed journal
 //! takes the directory offline. In the background segments are synced so that the journal's next file can
 //! be used again. The task ends when it is closed, having synced everything, or when the directory goes
 //! offline; tickets that are not answered then fail.
@@ -17,6 +17,8 @@ mod batch;
 mod copy;
 mod plan;
 pub(super) mod queue;
+#[cfg(test)]
+mod tests;
 mod untold;
 
 use self::batch::{cut_of, Batch};
@@ -95,6 +97,8 @@ pub(super) struct RoundsTask {
     waiting_syncs: VecDeque<(LogKey, SegmentKey, File)>,
     copy: Option<BoxFuture<'static, Copy>>,
     chore: Option<BoxFuture<'static, ChoreDone>>,
+    /// Whose segment the chore syncs, unless that log was removed meanwhile.
+    chore_log: Option<Arc<str>>,
     /// A round found no room in the journal.
     journal_wanted: bool,
     /// The first write of a ring file failed: there will be no more journal than there is.
@@ -134,6 +138,7 @@ impl RoundsTask {
             waiting_syncs: VecDeque::new(),
             copy: None,
             chore: None,
+            chore_log: None,
             journal_wanted: false,
             unprepared: false,
             patience: None,
@@ -177,7 +182,7 @@ impl RoundsTask {
         };
         self.queue.close();
         if let Err(error) = &ended {
-            std::mem::take(&mut self.batches).into_values().for_each(|batch| batch.fail(error));
+            std::mem::take(&mut self.batches).into_values().for_each(|mut batch| batch.fail(error));
         }
         ended.map(|()| {
             let (ends, others) = self.points.into_iter().partition(|(log, _)| self.settled.contains(log));
@@ -222,7 +227,7 @@ impl RoundsTask {
         let mut ready = std::mem::take(&mut self.postponed);
         let taken = self.queue.take(|log| !self.batches.contains_key(&log) && !ready.contains_key(&log));
         for (log, name, items) in taken {
-            let batch = Batch::new(name, items);
+            let mut batch = Batch::new(name, items);
             match self.failed.get(&batch.log).filter(|_| !batch.deletes) {
                 Some(error) => batch.fail(error),
                 None => {
@@ -300,7 +305,7 @@ impl RoundsTask {
     }
 
     /// Its notes must be durable before it goes on, and the journal has no room now.
-    fn postpone(&mut self, log: LogKey, batch: Batch) {
+    fn postpone(&mut self, log: LogKey, mut batch: Batch) {
         let room_comes = self.copy.is_some() || self.chore.is_some() || self.next_chore().is_some();
         match room_comes {
             true => {
@@ -332,6 +337,10 @@ impl RoundsTask {
             return;
         }
         self.chore = self.next_chore().map(|chore| {
+            self.chore_log = match &chore {
+                Chore::Prepare(_) => None,
+                Chore::Sync { key: (log, _), .. } => Some(log.clone()),
+            };
             let (disk, file_bytes) = (self.disk.clone(), self.config.file_bytes);
             async move {
                 match chore {
@@ -349,12 +358,10 @@ impl RoundsTask {
 
     fn synced(&mut self, Synced { log, key, before, result }: Synced) {
         match result {
-            Ok(()) => {
-                self.ring.synced(&key, before);
-                self.part_done(log);
-            }
+            Ok(()) => self.ring.synced(&key, before),
             Err(error) => self.fail(Some(log), key, &error),
         }
+        self.part_done(log);
         self.begin_syncs();
     }
 
@@ -374,7 +381,11 @@ impl RoundsTask {
                 // Ranges that were copied since it began are in newer files of the ring.
                 self.ring.synced(&key, first_sequence + 1);
             }
-            ChoreDone::Synced { key, result: Err(error), .. } => self.fail(None, key, &error),
+            ChoreDone::Synced { key, result: Err(error), .. } => {
+                if self.chore_log.take().is_some() {
+                    self.fail(None, key, &error);
+                }
+            }
         }
     }
 
@@ -386,8 +397,9 @@ impl RoundsTask {
         self.failed.insert(name.clone(), error.clone());
         self.settled.remove(name);
         if let Some(log) = log {
+            // It stays until its last part is done, so that the log's removal does not overtake that.
             self.round.remove(&log);
-            if let Some(batch) = self.batches.remove(&log) {
+            if let Some(batch) = self.batches.get_mut(&log) {
                 batch.fail(&error);
             }
         }
@@ -395,12 +407,11 @@ impl RoundsTask {
     }
 
     fn part_done(&mut self, log: LogKey) {
-        // A batch that failed by another part is gone.
-        let Some(batch) = self.batches.get_mut(&log) else { return };
+        let batch = self.batches.get_mut(&log).expect("a batch stays until its last part is done");
         batch.parts -= 1;
         if batch.parts == 0 {
             self.round.remove(&log);
-            if let Some(batch) = self.batches.remove(&log) {
+            if let Some(batch) = self.batches.remove(&log).filter(|batch| !batch.failed) {
                 self.finish(batch);
             }
         }
@@ -425,6 +436,7 @@ impl RoundsTask {
             self.settled.remove(&batch.log);
             self.ring.forget_log(&batch.log);
             self.failed.remove(&batch.log);
+            self.chore_log.take_if(|log| *log == batch.log);
         }
         batch.resolve();
     }

@@ -24,10 +24,11 @@ pub(in crate::dir) enum Item {
 #[derive(Debug, Default)]
 struct State {
     waiting: BTreeMap<LogKey, Vec<Item>>,
-    /// Directory names of the logs that are open.
+    /// Directory names of the logs that are open, or gone and not yet forgotten.
     names: BTreeMap<LogKey, Arc<str>>,
-    /// Directory names that were opened since the start.
-    opened: BTreeSet<Arc<str>>,
+    keys: BTreeMap<Arc<str>, LogKey>,
+    /// Directory names of which the start knew something, and that nobody has registered since.
+    unopened: BTreeSet<Arc<str>>,
     next_key: u64,
     /// A round is under way.
     busy: bool,
@@ -44,22 +45,37 @@ pub(in crate::dir) struct Queue {
 }
 
 impl Queue {
+    /// A queue of a directory in which logs of these names are known.
+    pub fn new(known: impl IntoIterator<Item = Arc<str>>) -> Queue {
+        let state = State { unopened: known.into_iter().collect(), ..State::default() };
+        Queue { state: Mutex::new(state), added: Notify::default() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// A key for a log that is being opened, and whether it is the first time since the start.
+    /// A key for a log that is being opened or removed, and whether it is one that the start knew and the first time
+    /// since. It is the key of the log that had the name before, until that one is unregistered: what both hand over is
+    /// served in one order.
     pub fn register(&self, name: Arc<str>) -> (LogKey, bool) {
         let mut state = self.state();
-        state.next_key += 1;
-        let key = LogKey(state.next_key);
-        state.names.insert(key, name.clone());
-        (key, state.opened.insert(name))
+        let State { names, keys, unopened, next_key, .. } = &mut *state;
+        let first = unopened.remove(&name);
+        let key = *keys.entry(name.clone()).or_insert_with(|| {
+            *next_key += 1;
+            names.insert(LogKey(*next_key), name);
+            LogKey(*next_key)
+        });
+        (key, first)
     }
 
-    /// The log was closed or removed, and nothing of it waits.
+    /// The log was closed or removed, and nothing of it waits or is under way.
     pub fn unregister(&self, key: LogKey) {
-        self.state().names.remove(&key);
+        let mut state = self.state();
+        if let Some(name) = state.names.remove(&key) {
+            state.keys.remove(&name);
+        }
     }
 
     /// Hands over; dropped, which fails its ticket, if the rounds have ended.
@@ -74,14 +90,21 @@ impl Queue {
         self.added.notify_one();
     }
 
-    /// Takes all that waits of the logs that `may` allows.
+    /// Takes what waits of the logs that `may` allows: all of it, or up to a log's removal, which is then taken alone. It
+    /// comes after all that was handed over before it, and does not fail with that.
     pub fn take(&self, may: impl Fn(LogKey) -> bool) -> Vec<(LogKey, Arc<str>, Vec<Item>)> {
         let mut state = self.state();
         let State { waiting, names, .. } = &mut *state;
         let ready: Vec<LogKey> = waiting.keys().copied().filter(|log| may(*log)).collect();
         let mut taken = Vec::with_capacity(ready.len());
         for log in ready {
-            if let (Some(items), Some(name)) = (waiting.remove(&log), names.get(&log)) {
+            if let (Some(mut items), Some(name)) = (waiting.remove(&log), names.get(&log)) {
+                let removal = items.iter().position(|item| matches!(item, Item::Delete(_)));
+                let rest = items.split_off(removal.map_or(items.len(), |at| at.max(1)));
+                if !rest.is_empty() {
+                    waiting.insert(log, rest);
+                    self.added.notify_one();
+                }
                 taken.push((log, name.clone(), items));
             }
         }
@@ -155,6 +178,39 @@ impl Rounds for Submit {
 mod tests {
     use super::*;
 
+    fn opened() -> Item {
+        Item::Opened(RecoveryPoint { segment: Offset(0), position: 0, end: Offset(0) })
+    }
+
+    #[test]
+    fn a_removal_is_taken_alone_and_in_its_place_whoever_has_the_name() {
+        let queue = Queue::default();
+        for _ in 0..2 {
+            let (log, _) = queue.register("a-0".into());
+            queue.push(log, opened());
+            queue.push(log, opened());
+            queue.push(log, Item::Delete(oneshot::channel().0));
+        }
+        let mut sizes = Vec::new();
+        while let [(_, name, items)] = &queue.take(|_| true)[..] {
+            assert_eq!(&**name, "a-0");
+            sizes.push(items.len());
+        }
+        assert_eq!(sizes, [2, 1, 2, 1]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_log_that_the_start_knew_is_opened_for_the_first_time_once() {
+        let queue = Queue::new(["a-0".into()]);
+        let (log, first) = queue.register("a-0".into());
+        assert!(first);
+        queue.unregister(log);
+        let (again, first) = queue.register("a-0".into());
+        assert!(!first && again != log);
+        assert!(!queue.register("b-0".into()).1);
+    }
+
     #[test]
     fn one_log_at_a_time_syncs_early_and_only_where_nothing_is_to_be_gathered() {
         let queue = Queue::default();
@@ -163,7 +219,7 @@ mod tests {
         assert!(!queue.claim_early_sync());
         queue.take(|_| true);
         assert!(!queue.claim_early_sync(), "it has not handed over yet");
-        queue.push(log, Item::Opened(RecoveryPoint { segment: Offset(0), position: 0, end: Offset(0) }));
+        queue.push(log, opened());
         queue.take(|_| false);
         assert!(!queue.claim_early_sync());
         assert_eq!(queue.take(|_| true).len(), 1);
