@@ -143,6 +143,120 @@ def test_a_log_that_the_metadata_do_not_know_is_set_aside_and_makes_room(tmp_pat
     stop(broker)
 
 
+def flip_a_bit(file):
+    content = bytearray(file.read_bytes())
+    content[20] ^= 4
+    file.write_bytes(content)
+
+
+def told(broker, *words):
+    """How many of its warnings and errors have all the words."""
+    lines = [line for line in broker.log().splitlines() if "WARN" in line or "ERROR" in line]
+    return sum(all(str(word) in line for word in words) for line in lines)
+
+
+def logs(directory, topic):
+    return [name for name in names(directory) if name.startswith(topic)]
+
+
+def strays(directory, log):
+    return [path for path in directory.iterdir() if re.fullmatch(rf"{log}\.[0-9a-f]{{32}}-stray", path.name)]
+
+
+def test_a_log_whose_directory_does_not_tell_its_topic_is_found_wherever_it_is(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    broker = with_dirs(tmp_path, one, two)
+    broker.start()
+    create(broker, "orders", 8)
+    for partition in range(8):
+        produce(broker, "orders", 10 + partition, partition)
+    stop(broker)
+    before = logs(one, "orders"), logs(two, "orders")
+    damaged = [path for path in sorted(tmp_path.glob("*/orders-*/partition.metadata")) if path.parent.name < "orders-6"]
+    for file in damaged:
+        flip_a_bit(file)
+    broker.start()
+    assert [end(broker, "orders", partition) for partition in range(8)] == [10 + n for n in range(8)]
+    assert [told(broker, file) for file in damaged] == [1] * 6, broker.log()
+    produce(broker, "orders", 1, 0)
+    broker.kill()
+    broker.start()
+    assert end(broker, "orders", 0) == 11 and told(broker) == 0, broker.log()
+    assert (logs(one, "orders"), logs(two, "orders")) == before
+    delete(broker, "orders")
+    create(broker, "orders", 8)
+    assert [end(broker, "orders", partition) for partition in range(8)] == [0] * 8
+    assert not strays(one, "orders-.") + strays(two, "orders-.")
+    stop(broker)
+
+
+def test_a_new_topic_takes_no_records_over_that_lie_under_its_name(tmp_path):
+    data = tmp_path / "data"
+    broker = with_dirs(tmp_path, data)
+    broker.start()
+    create(broker, "orders")
+    for _ in range(2):
+        produce(broker, "orders", 10)
+        stop(broker)
+        broker.start()
+    # As copied, without and with a damaged word of whose they are; and what a creation leaves that is cut off.
+    for name in "left-0", "left-1":
+        shutil.copytree(data / "orders-0", data / name)
+    (data / "left-0" / "partition.metadata").unlink()
+    flip_a_bit(data / "left-1" / "partition.metadata")
+    (data / "left-2").mkdir()
+    (data / "left-2" / "00000000000000000000.log").touch()
+    records = (data / "orders-0" / "00000000000000000000.log").read_bytes()
+    create(broker, "left", 3)
+    assert [end(broker, "left", partition) for partition in range(3)] == [0] * 3
+    for log in "left-0", "left-1":
+        [stray] = strays(data, log)
+        assert (stray / "00000000000000000000.log").read_bytes() == records and told(broker, stray) == 1
+    assert not strays(data, "left-2")
+    stop(broker)
+    # A start finds them before anybody asks for their names.
+    shutil.copytree(data / "orders-0", data / "right-0")
+    (data / "right-0" / "partition.metadata").unlink()
+    (data / "right-1").mkdir()
+    broker.start()
+    [stray] = strays(data, "right-0")
+    assert told(broker, stray) == 1 and told(broker) == 1, broker.log()
+    create(broker, "right", 2)
+    assert [end(broker, name) for name in ("right", "orders")] == [0, 20]
+    stop(broker)
+
+
+def test_a_directory_whose_logs_cannot_be_told_is_offline_and_costs_no_other(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    broker = with_dirs(tmp_path, one, two)
+    broker.start()
+    create(broker, "orders", 4)
+    for partition in range(4):
+        produce(broker, "orders", 10, partition)
+    stop(broker)
+    before = logs(one, "orders"), logs(two, "orders")
+    here = [n for n in range(4) if f"orders-{n}" in before[0]]
+    there = [n for n in range(4) if n not in here]
+    # It is there and cannot be read.
+    file = two / f"orders-{there[0]}" / "partition.metadata"
+    content = file.read_bytes()
+    file.unlink()
+    file.mkdir()
+    broker.start()
+    assert told(broker, two, "the others go on") == 1, broker.log()
+    assert [end(broker, "orders", n) for n in here] == [10] * len(here)
+    for n in there:
+        with pytest.raises(confluent_kafka.KafkaException):
+            consumer(broker).get_watermark_offsets(TopicPartition("orders", n), 2)
+    stop(broker)
+    assert (logs(one, "orders"), logs(two, "orders")) == before
+    file.rmdir()
+    file.write_bytes(content)
+    broker.start()
+    assert [end(broker, "orders", n) for n in range(4)] == [10] * 4
+    stop(broker)
+
+
 def test_a_deleted_topics_files_go_and_one_of_its_name_begins_anew(tmp_path):
     data = tmp_path / "data"
     broker = with_dirs(tmp_path, data)

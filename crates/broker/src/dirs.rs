@@ -1,12 +1,16 @@
 //! The data directories at the start: which there are, which are gone, and what lies in them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use futures::{stream, FutureExt, StreamExt};
 use norn_core::metadata::Image;
-use norn_env::{descriptors, disk::Disk, task::Tasks};
+use norn_env::{
+    descriptors,
+    disk::Disk,
+    task::{Handle, Tasks},
+};
 use norn_log::{
-    dir::{self, DirConfig, DirError, DirExit, JournalConfig, LogDir, METADATA_DIR},
+    dir::{self, DirConfig, DirError, DirExit, FoundLogs, JournalConfig, LogDir, METADATA_DIR},
     LogId,
 };
 use norn_protocol::types::NodeId;
@@ -29,61 +33,61 @@ pub(super) struct OpenDirs {
     pub dirs: Vec<LogDir>,
     pub tasks: Tasks<DirExit>,
     pub lost: Vec<(String, String)>,
+    /// What lies in each of those that work.
+    pub logs: Vec<FoundLogs>,
 }
 
 /// Opens the data directories. The first holds the metadata and has to work; of the others those are left out whose disks
 /// fail. A directory that is another's, or in use, refuses the start wherever it stands.
 pub(super) async fn open_dirs(config: &Config) -> Result<OpenDirs, BrokerError> {
-    let mut dirs: Vec<LogDir> = vec![];
-    let mut tasks = Tasks::new();
-    let mut lost: Vec<(String, String)> = vec![];
+    let mut open = OpenDirs { dirs: vec![], tasks: Tasks::new(), lost: vec![], logs: vec![] };
     check_all(config).await?;
     for path in &config.storage.log_dirs {
-        let shown = path.display().to_string();
-        let mut lose = |error: BrokerError| {
-            if dirs.is_empty() {
-                return Err(error);
+        let cluster_id = open.dirs.first().map(|dir| dir.meta().cluster_id.clone());
+        match open_dir(config, path, cluster_id).await {
+            Ok((dir, task, logs)) => {
+                open.dirs.push(dir);
+                open.tasks.add(task);
+                open.logs.push(logs);
             }
-            error!("{error}; its partitions are offline, the others go on");
-            lost.push((shown.clone(), error.to_string()));
-            Ok(())
-        };
-        let disk = match Disk::open(path) {
-            Ok(disk) => disk,
-            Err(source) => {
-                lose(BrokerError::Disk { dir: shown.clone(), source })?;
-                continue;
+            Err(
+                error @ (BrokerError::Disk { .. }
+                | BrokerError::Dir(DirError::Disk { .. } | DirError::Offline { .. })),
+            ) if !open.dirs.is_empty() => {
+                error!("{error}; its partitions are offline, the others go on");
+                open.lost.push((path.display().to_string(), error.to_string()));
             }
-        };
-        let cluster_id = dirs.first().map(|dir| dir.meta().cluster_id.clone());
-        let journal =
-            JournalConfig { file_bytes: config.storage.journal_file_bytes, ..JournalConfig::default() };
-        let dir_config = DirConfig { node_id: config.node_id, cluster_id, journal };
-        let (dir, task) = match LogDir::open(disk, dir_config).await {
-            Ok(opened) => opened,
-            Err(error @ (DirError::Disk { .. } | DirError::Offline { .. })) => {
-                lose(error.into())?;
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let report = dir.report();
-        if report.new {
-            info!("{}: a new data directory", path.display());
-        } else if report.clean {
-            info!("{}: the last shutdown was clean, no log is scanned", path.display());
-        } else {
-            info!(
-                journal_frames = report.journal_frames,
-                bytes = report.bytes_played,
-                "{}: no clean shutdown, logs are checked from what was durable on",
-                path.display()
-            );
+            Err(error) => return Err(error),
         }
-        tasks.add(task);
-        dirs.push(dir);
     }
-    Ok(OpenDirs { dirs, tasks, lost })
+    Ok(open)
+}
+
+/// Opens a data directory and looks which logs are in it. One whose logs cannot be told is of no more use than one that
+/// cannot be opened.
+async fn open_dir(
+    config: &Config,
+    path: &Path,
+    cluster_id: Option<String>,
+) -> Result<(LogDir, Handle<DirExit>, FoundLogs), BrokerError> {
+    let shown = path.display();
+    let disk = Disk::open(path).map_err(|source| BrokerError::Disk { dir: shown.to_string(), source })?;
+    let journal = JournalConfig { file_bytes: config.storage.journal_file_bytes, ..JournalConfig::default() };
+    let (dir, task) = LogDir::open(disk, DirConfig { node_id: config.node_id, cluster_id, journal }).await?;
+    let logs = dir.logs().await?;
+    let report = dir.report();
+    if report.new {
+        info!("{shown}: a new data directory");
+    } else if report.clean {
+        info!("{shown}: the last shutdown was clean, no log is scanned");
+    } else {
+        info!(
+            journal_frames = report.journal_frames,
+            bytes = report.bytes_played,
+            "{shown}: no clean shutdown, logs are checked from what was durable on"
+        );
+    }
+    Ok((dir, task, logs))
 }
 
 /// Refuses the start for a directory that is not this node's, or for metadata where they are not looked for, before any is
@@ -113,18 +117,23 @@ async fn check_all(config: &Config) -> Result<(), BrokerError> {
     }
 }
 
-/// The logs on disk, with the data directory that each is in.
-pub(super) async fn logs_on_disk(dirs: &[LogDir]) -> Result<BTreeMap<LogId, usize>, BrokerError> {
+/// The logs on disk, with the data directory that each is in; and those whose topics cannot be told.
+pub(super) async fn logs_on_disk(
+    dirs: &[LogDir],
+    logs: Vec<FoundLogs>,
+) -> Result<(BTreeMap<LogId, usize>, Vec<(LogId, usize)>), BrokerError> {
     let mut found = BTreeMap::new();
-    for (at, dir) in dirs.iter().enumerate() {
-        for log in dir.logs().await? {
+    let mut unidentified = vec![];
+    for (at, logs) in logs.into_iter().enumerate() {
+        unidentified.extend(logs.unidentified.into_iter().map(|log| (log, at)));
+        for log in logs.logs {
             if let Some(other) = found.insert(log.clone(), at) {
                 warn!("{log} is in two data directories, {other} and {at}: the later one is used");
             }
         }
     }
     check_descriptors(dirs, &found).await?;
-    Ok(found)
+    Ok((found, unidentified))
 }
 
 /// Refuses the start if the logs cannot hold all their segments open. Else each that finds no descriptor would be offline

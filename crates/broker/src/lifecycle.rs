@@ -29,7 +29,7 @@ use crate::{
     dirs,
     layers::BrokerLayers,
     metrics::Metrics,
-    partition::{Manager, ManagerSetup, PartitionTable},
+    partition::{adopt, Manager, ManagerSetup, PartitionTable},
     probe::Probe,
     producer_ids::ProducerIds,
     server::{Bound, ConnectionLimits, Server},
@@ -131,7 +131,7 @@ pub fn start(config: Config, shutdown: Shutdown) -> BoxFuture<'static, Result<Br
 async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerError> {
     let began = clock::now();
     let bound = bind(&config.listeners)?;
-    let dirs::OpenDirs { dirs, tasks: dir_tasks, mut lost } = dirs::open_dirs(&config).await?;
+    let dirs::OpenDirs { dirs, tasks: dir_tasks, mut lost, logs } = dirs::open_dirs(&config).await?;
     let metadata_dir = &dirs[0];
     let (machine, image) = MetadataMachine::new();
     let node = NodeId(config.node_id);
@@ -143,8 +143,9 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         norn_quorum::start(quorum_config, metadata_dir.disk().clone(), machine).await?;
     let deadline = clock::now() + METADATA_TIMEOUT;
     lead(&quorum, &mut quorum_task, config.node_id as u64, deadline).await?;
-    let found = dirs::logs_on_disk(&dirs).await?;
-    form_cluster(&quorum, &image, metadata_dir, found.len(), deadline).await?;
+    let (mut found, unidentified) = dirs::logs_on_disk(&dirs, logs).await?;
+    form_cluster(&quorum, &image, metadata_dir, found.len() + unidentified.len(), deadline).await?;
+    let unidentified = adopt(&image.borrow().clone(), node, &mut found, unidentified);
     let advertised = bound[0].advertised().clone();
     let directories = dirs::with_absent(&image.borrow().clone(), node, &dirs, &found, &mut lost);
     let registration = Registration { node, directories, endpoint: advertised, rack: config.rack.clone() };
@@ -170,7 +171,7 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         shutdown: partition_shutdown,
     };
     let (mut manager, partitions) = Manager::new(manager_setup, found);
-    manager.clear_up(&image).await;
+    manager.clear_up(&image, unidentified).await;
     if !lost.is_empty() {
         manager.miss(&image);
     }

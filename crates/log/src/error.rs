@@ -20,6 +20,9 @@ pub enum LogError {
     /// The directory holds a partition of another topic of the same name, deleted since.
     #[error("directory {path} belongs to topic id {found}, not {expected}")]
     OtherTopic { path: String, found: TopicId, expected: TopicId },
+    /// The directory holds a log, but not a file that tells whose it is; see [`crate::dir::LogDir::identify`].
+    #[error("directory {path} does not tell which topic's log it holds: its partition.metadata is missing or damaged")]
+    Unidentified { path: String },
     /// The offset is not one that the operation can take: beyond the log's end, or below its start.
     #[error("offset {offset} is outside of the log, {start} to {end}")]
     OutOfRange { offset: Offset, start: Offset, end: Offset },

@@ -131,9 +131,10 @@ impl Manager {
         (manager, published)
     }
 
-    /// Sets logs aside that the image does not know, and goes on with the removals that the last process began.
-    pub async fn clear_up(&mut self, image: &Image) {
-        for (log, dir) in missing::strays(image, &self.found) {
+    /// Sets logs aside that the image does not know, and those that are `unidentified` by anything; goes on with the
+    /// removals that the last process began.
+    pub async fn clear_up(&mut self, image: &Image, unidentified: Vec<(LogId, usize)>) {
+        for (log, dir) in missing::strays(image, &self.found).into_iter().chain(unidentified) {
             self.found.remove(&log);
             missing::set_aside(&self.setup.dirs[dir], &log).await;
         }
@@ -246,7 +247,7 @@ impl Manager {
         let Some(first) = places.first() else { return };
         self.in_use.insert(log.dir_name(), *first);
         let dirs = places.into_iter().map(|at| (at, self.setup.dirs[at].clone())).collect();
-        self.opening.push(Opening::new(dirs, log, config));
+        self.opening.push(Opening::new(dirs, found.is_some(), log, config));
     }
 
     fn begin_removal(&mut self, log: LogId, at: usize) {

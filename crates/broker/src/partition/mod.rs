@@ -13,7 +13,7 @@ mod table;
 
 pub(crate) use handle::{Origin, Partition, Produce, Produced};
 pub(crate) use manager::{Manager, ManagerSetup};
-pub(crate) use missing::missing;
+pub(crate) use missing::{adopt, missing};
 pub(crate) use norn_core::replica::Acks;
 pub(crate) use published::{ReadySet, View};
 pub(crate) use table::PartitionTable;

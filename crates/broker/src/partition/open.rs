@@ -17,7 +17,8 @@ use norn_env::{
     task,
 };
 use norn_log::{dir::LogDir, Cleanup, FlushMode, LogConfig, LogError, LogId, PartitionLog, Visit};
-use tracing::{info, warn};
+use norn_protocol::types::TopicId;
+use tracing::{error, info, warn};
 
 use super::missing::set_aside;
 
@@ -37,11 +38,11 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    /// See [`open_in_one`].
-    pub fn new(dirs: Vec<(usize, LogDir)>, log: LogId, config: TopicConfig) -> Self {
+    /// See [`open_in_one`] and [`open`].
+    pub fn new(dirs: Vec<(usize, LogDir)>, is_found: bool, log: LogId, config: TopicConfig) -> Self {
         let id = log.clone();
         let end = async move {
-            let (at, opened) = open_in_one(dirs, &id, &config).await;
+            let (at, opened) = open_in_one(dirs, is_found, &id, &config).await;
             (id, at, opened)
         };
         Opening { log, end: end.boxed() }
@@ -64,13 +65,14 @@ const NEW_LOG_ROOM: u64 = 16 << 20;
 /// the number of that one.
 async fn open_in_one(
     dirs: Vec<(usize, LogDir)>,
+    is_found: bool,
     id: &LogId,
     config: &TopicConfig,
 ) -> (usize, Result<Opened, LogError>) {
     let mut dirs = with_room_first(dirs).await.into_iter().peekable();
     loop {
         let (at, dir) = dirs.next().expect("there is a data directory to open a log in");
-        let opened = open(&dir, id, config).await;
+        let opened = open(&dir, is_found, id, config).await;
         match &opened {
             Err(cause) if cause.is_full() && dirs.peek().is_some() => {
                 warn!(log = %id, "the disk is full, the next directory is tried: {cause}");
@@ -101,15 +103,27 @@ async fn with_room_first(dirs: Vec<(usize, LogDir)>) -> Vec<(usize, LogDir)> {
     roomy
 }
 
-/// Opens the log in the directory, or creates it. Another topic's of that name makes room.
-async fn open(dir: &LogDir, id: &LogId, config: &TopicConfig) -> Result<Opened, LogError> {
+/// Opens the log in the directory, or creates it. One that was found there is its own, whether or not that tells so; else
+/// whatever has records under its name is another topic's, and makes room.
+async fn open(dir: &LogDir, is_found: bool, id: &LogId, config: &TopicConfig) -> Result<Opened, LogError> {
     match try_open(dir, id, config).await {
         Err(LogError::OtherTopic { found, .. }) => {
             set_aside(dir, &LogId { topic_id: found, ..id.clone() }).await;
-            try_open(dir, id, config).await
         }
-        opened => opened,
+        Err(LogError::Unidentified { .. }) if is_found => {
+            error!(
+                "{}/{id}/partition.metadata is missing or damaged: as no other directory has the log of {id}, this is \
+                 taken for it, and the file is written anew",
+                dir.disk().root().display()
+            );
+            dir.identify(id).await?;
+        }
+        Err(LogError::Unidentified { .. }) => {
+            set_aside(dir, &LogId { topic_id: TopicId::NONE, ..id.clone() }).await;
+        }
+        opened => return opened,
     }
+    try_open(dir, id, config).await
 }
 
 async fn try_open(dir: &LogDir, id: &LogId, config: &TopicConfig) -> Result<Opened, LogError> {

@@ -33,12 +33,7 @@ impl Remover {
             // It can go without another name, too: a full disk has none to give. The journal has forgotten it.
             Err(cause @ LogError::Io { .. }) => {
                 let _turn = self.turn.acquire().await;
-                let (disk, name) = (self.dir.disk(), log.dir_name());
-                let removed = match disk.remove_dir(&name).await {
-                    Ok(()) => disk.sync_dir("").await,
-                    failed => failed,
-                };
-                if let Err(then) = removed {
+                if let Err(then) = self.dir.remove_in_place(log).await {
                     warn!(%log, "the files of the deleted topic are left: {cause}; {then}");
                 }
                 None

@@ -1,4 +1,4 @@
-//! The logs of a data directory: found, opened, taken out of use, removed.
+//! The logs of a data directory: opened, taken out of use, removed.
 
 use super::error::DirError;
 use super::points::RecoveryPoint;
@@ -11,26 +11,7 @@ use crate::partition::{self, LastEnd, OpenLog, PartitionLog, Recovered, Visitor}
 use crate::segment::LOG_SUFFIX;
 use norn_protocol::types::Offset;
 
-/// A log that the directory holds.
-pub type FoundLog = LogId;
-
 impl LogDir {
-    /// The logs in the directory. One whose creation was cut off, and that holds no record, is left out.
-    pub async fn logs(&self) -> Result<Vec<FoundLog>, DirError> {
-        let disk = self.disk();
-        let mut found = Vec::new();
-        for entry in disk.list("").await.map_err(self.files.error("listing", "."))? {
-            let Some((topic, partition)) = LogId::parse_dir_name(&entry.name).filter(|_| entry.is_dir) else {
-                continue;
-            };
-            let topic_id = partition::read_topic_id(disk, &entry.name).await;
-            if let Some(topic_id) = topic_id.map_err(self.files.error("reading", &entry.name))? {
-                found.push(LogId { topic: topic.into(), partition, topic_id });
-            }
-        }
-        Ok(found)
-    }
-
     /// How many files the log has that are open as long as it is: one for each segment.
     pub async fn segment_files(&self, id: &LogId) -> Result<usize, DirError> {
         let name = id.dir_name();
@@ -121,6 +102,21 @@ impl LogDir {
             "{name} is not a deleted log's directory"
         );
         self.disk().remove_dir(name).await.map_err(LogError::io("remove", name))
+    }
+
+    /// Removes a log under its own name, where [`LogDir::retire_log`] could give it no other. The file that tells whose it
+    /// is goes last, so that what is left by a crash, or where this fails, is not taken for another's.
+    pub async fn remove_in_place(&self, id: &LogId) -> Result<(), LogError> {
+        let name = id.dir_name();
+        let io = |operation| LogError::io(operation, name.as_str());
+        let disk = self.disk();
+        let files = disk.list(&name).await.map_err(io("list"))?;
+        for file in files.iter().filter(|file| file.name != partition::METADATA_FILE) {
+            disk.remove(&format!("{name}/{}", file.name)).await.map_err(io("remove a file of"))?;
+        }
+        disk.sync_dir(&name).await.map_err(io("sync"))?;
+        disk.remove_dir(&name).await.map_err(io("remove"))?;
+        disk.sync_dir("").await.map_err(io("sync the parent of"))
     }
 
     /// Removes what a creation that failed has left of a log. False where there are records or another's log: that is none

@@ -6,6 +6,7 @@
 
 mod error;
 mod files;
+mod found;
 mod health;
 mod inspect;
 mod journal;
@@ -18,10 +19,10 @@ mod rounds;
 mod tests;
 
 pub use error::DirError;
+pub use found::FoundLogs;
 pub use health::Health;
 pub use inspect::{data_directory_of, recorded_points};
 pub use journal::JournalConfig;
-pub use logs::FoundLog;
 pub use meta::{Meta, FORMAT_VERSION, METADATA_DIR};
 pub use points::RecoveryPoint;
 

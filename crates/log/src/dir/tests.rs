@@ -209,6 +209,57 @@ fn only_a_log_without_records_is_discarded() {
 }
 
 #[test]
+fn a_directory_that_does_not_tell_whose_it_is_is_told_from_a_creation_that_was_cut_off() {
+    run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, _task) = open(root.path()).await;
+        let log = |partition, id| LogId {
+            topic: "t".into(),
+            partition,
+            topic_id: TopicId(uuid::Uuid::from_u128(id)),
+        };
+        let _created = Writer::open(&dir, "t-0").await;
+        let mut writer = Writer::open(&dir, "t-1").await;
+        writer.append(b"record").await.await.unwrap();
+        // No record is left in it, but its offsets go on.
+        dir.disk().create_dir_all("t-2").await.unwrap();
+        dir.disk().open_file("t-2/00000000000000000007.log", Open::Create).await.unwrap();
+        dir.identify(&log(2, 9)).await.unwrap();
+        let _named = Writer::open(&dir, "t-3").await;
+        dir.identify(&log(3, 9)).await.unwrap();
+        let found = FoundLogs { logs: vec![log(2, 9), log(3, 9)], unidentified: vec![log(1, 0)] };
+        assert_eq!(dir.logs().await.unwrap(), found);
+        for n in 0..4 {
+            let file =
+                dir.disk().open_file(&format!("t-{n}/partition.metadata"), Open::Create).await.unwrap();
+            file.write_at(3, vec!["x".into()]).await.unwrap();
+        }
+        let found = FoundLogs { logs: vec![], unidentified: vec![log(1, 0), log(2, 0)] };
+        assert_eq!(dir.logs().await.unwrap(), found);
+    });
+}
+
+#[test]
+fn a_log_that_is_removed_under_its_name_tells_whose_it_is_to_the_last() {
+    run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, _task) = open(root.path()).await;
+        let log = LogId { topic: "t".into(), partition: 0, topic_id: TopicId(uuid::Uuid::from_u128(9)) };
+        let mut writer = Writer::open(&dir, "t-0").await;
+        writer.append(b"record").await.await.unwrap();
+        dir.identify(&log).await.unwrap();
+        // What cannot be removed as a file, and comes last in the order of names.
+        dir.disk().create_dir_all("t-0/z").await.unwrap();
+        dir.remove_in_place(&log).await.unwrap_err();
+        let left: Vec<_> = dir.disk().list("t-0").await.unwrap().into_iter().map(|file| file.name).collect();
+        assert_eq!(left, ["partition.metadata", "z"]);
+        dir.disk().remove_dir("t-0/z").await.unwrap();
+        dir.remove_in_place(&log).await.unwrap();
+        assert!(!dir.disk().exists("t-0").await.unwrap());
+    });
+}
+
+#[test]
 fn the_mark_of_a_clean_shutdown_is_used_once_and_then_gone() {
     run(|| async {
         let root = tempfile::tempdir().unwrap();

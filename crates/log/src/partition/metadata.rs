@@ -5,11 +5,13 @@
 
 use std::io;
 
-use norn_env::disk::{Disk, Open};
-use norn_protocol::types::TopicId;
+use norn_env::disk::{DirEntry, Disk, Open};
+use norn_protocol::types::{Offset, TopicId};
 use uuid::Uuid;
 
+use super::START_FILE;
 use crate::checkpoint;
+use crate::segment::{file_name, LOG_SUFFIX};
 
 /// Kafka's name for it.
 pub(crate) const METADATA_FILE: &str = "partition.metadata";
@@ -19,8 +21,19 @@ pub(crate) async fn write(disk: &Disk, dir: &str, topic_id: TopicId) -> io::Resu
     checkpoint::write_plain(disk, dir, METADATA_FILE, encode(topic_id).as_bytes()).await
 }
 
-/// The topic that the log in directory `dir` belongs to. `None` if the file is missing or says nothing sound: the
-/// log's creation was cut off, and it holds no acknowledged record.
+/// Whether a directory without a readable id, with these files, may be what a creation that was cut off leaves: the metadata
+/// file is written last, behind an empty segment. Else that file was damaged, or lost.
+pub(crate) fn is_unfinished(files: &[DirEntry]) -> bool {
+    let first = file_name(Offset::ZERO, LOG_SUFFIX);
+    let has_offsets = |file: &DirEntry| match file.name.ends_with(LOG_SUFFIX) {
+        true => file.len > 0 || file.name != first,
+        false => file.name == START_FILE,
+    };
+    !files.iter().any(has_offsets)
+}
+
+/// The topic that the log in directory `dir` belongs to. `None` if the file is missing or says nothing sound; see
+/// [`is_unfinished`].
 pub async fn read_topic_id(disk: &Disk, dir: &str) -> io::Result<Option<TopicId>> {
     let path = format!("{dir}/{METADATA_FILE}");
     let file = match disk.open_file(&path, Open::Read).await {

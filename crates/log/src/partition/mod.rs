@@ -40,6 +40,7 @@ use crate::segment::Segment;
 use dirty::Dirty;
 
 pub use metadata::read_topic_id;
+pub(crate) use metadata::{is_unfinished, write as write_topic_id, METADATA_FILE};
 pub use open::{LastEnd, OpenLog, Recovered};
 pub use retention::Deleted;
 pub use snapshots::{Visit, Visitor};

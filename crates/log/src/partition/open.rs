@@ -130,11 +130,10 @@ impl Opening {
         if topic_id.is_none() {
             disk.create_dir_all(dir).await.map_err(io("create"))?;
             let listed = disk.list(dir).await.map_err(io("list"))?;
-            let records = listed.iter().any(|e| e.name.ends_with(LOG_SUFFIX) && e.len > 0);
-            if records {
-                tracing::error!(log = %id, "the file with the topic's id is missing or damaged; it is written anew");
+            if !metadata::is_unfinished(&listed) {
+                return Err(LogError::Unidentified { path: dir.to_string() });
             }
-            self.report.created = !records;
+            self.report.created = true;
             if !listed.iter().any(|e| e.name.ends_with(LOG_SUFFIX)) {
                 let first = path(dir, Offset::ZERO, LOG_SUFFIX);
                 disk.open_file(&first, Open::Create).await.map_err(io("create a segment in"))?;

@@ -144,6 +144,12 @@ fn a_flipped_bit_beside_the_records_costs_none_of_them() {
             let at = seed * 7919 % (bytes.len() * 8);
             bytes[at / 8] ^= 1 << (at % 8);
             write_raw(&root, name, bytes).await;
+            if name == METADATA_FILE {
+                let opened = PartitionLog::open(options(&root, &small(), None), &mut |_: Visit<'_>| {}).await;
+                assert!(matches!(opened, Err(LogError::Unidentified { .. })));
+                let open = options(&root, &small(), None);
+                write_topic_id(&open.disk, &open.dir, open.id.topic_id).await.unwrap();
+            }
             for recovery_point in [None, Some(end), Some(end / 2)] {
                 let (log, report) = open(&root, &small(), recovery_point).await;
                 assert!(report.damages.is_empty() && report.cut_bytes == 0, "{name}: {report:?}");
