@@ -79,10 +79,6 @@ impl Member {
         self.instance_id.is_some()
     }
 
-    pub(super) fn supports(&self, protocol: &str) -> bool {
-        self.protocols.iter().any(|supported| &*supported.name == protocol)
-    }
-
     /// What the member said for a protocol; empty if it does not support it.
     pub(super) fn metadata(&self, protocol: &str) -> Bytes {
         let supported = self.protocols.iter().find(|supported| &*supported.name == protocol);

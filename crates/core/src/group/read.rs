@@ -1,5 +1,6 @@
 //! What can be read of a coordinator: committed offsets, and its groups for ListGroups and DescribeGroups.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -88,9 +89,12 @@ impl Coordinator {
 
     /// All groups, or those in one of these states (whatever their case), in the order of their ids.
     pub fn list_groups(&self, states: &[Arc<str>]) -> Vec<ListedGroup> {
+        // There are few states, but a request may name very many.
+        let mut wanted: BTreeMap<&str, bool> = BTreeMap::new();
         let is_wanted = |group: &&Group| {
             let name = group.state_name();
-            states.is_empty() || states.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+            let named = || states.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
+            *wanted.entry(name).or_insert_with(|| states.is_empty() || named())
         };
         let list = |group: &Group| ListedGroup {
             group_id: group.id.clone(),

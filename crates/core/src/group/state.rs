@@ -183,22 +183,24 @@ impl Group {
             return !protocol_type.is_empty() && !protocols.is_empty();
         }
         self.protocol_type.as_deref() == Some(protocol_type)
-            && protocols.iter().any(|protocol| self.is_supported_by_all(&protocol.name))
+            && !self.supported_by_all(names(protocols).collect()).is_empty()
     }
 
-    fn is_supported_by_all(&self, protocol: &str) -> bool {
-        self.members.iter().all(|member| member.supports(protocol))
+    /// Those of these protocols that each member supports. As sets, since members name as many as they like.
+    fn supported_by_all<'a>(&'a self, protocols: BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        self.members.iter().fold(protocols, |common, member| {
+            names(&member.protocols).filter(|name| common.contains(name)).collect()
+        })
     }
 
     /// The protocol of the next generation: each member votes for the first of its own that all support;
     /// among those with the most votes, the one voted for first. `None` without members.
     pub(super) fn select_protocol(&self) -> Option<Arc<str>> {
         let mut votes: Vec<(Arc<str>, usize)> = Vec::new();
-        let mut common: BTreeMap<&str, bool> = BTreeMap::new();
+        let first = self.members.iter().next()?;
+        let common = self.supported_by_all(names(&first.protocols).collect());
         for member in self.members.iter() {
-            let choice = member.protocols.iter().find(|protocol| {
-                *common.entry(&protocol.name).or_insert_with(|| self.is_supported_by_all(&protocol.name))
-            });
+            let choice = member.protocols.iter().find(|protocol| common.contains(&*protocol.name));
             let choice = &choice.expect("a joining member is refused unless all share a protocol").name;
             match votes.iter_mut().find(|(voted, _)| voted == choice) {
                 Some((_, count)) => *count += 1,
@@ -346,4 +348,8 @@ impl Group {
         };
         Record::Group { group: self.id.clone(), value: Some(value) }
     }
+}
+
+fn names(protocols: &[Protocol]) -> impl Iterator<Item = &str> {
+    protocols.iter().map(|protocol| &*protocol.name)
 }

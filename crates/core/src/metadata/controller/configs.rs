@@ -153,17 +153,15 @@ fn changes(
             }
             ConfigOp::Append => {
                 let mut entries = entries(def, inherited, "APPEND")?;
-                for entry in list(value) {
-                    if !entries.iter().any(|known| known == entry) {
-                        entries.push(entry.to_owned());
-                    }
-                }
+                let mut known: BTreeSet<String> = entries.iter().cloned().collect();
+                let new = list(value).into_iter().filter(|entry| known.insert((*entry).to_owned()));
+                entries.extend(new.map(str::to_owned));
                 edited_list(present, name, &entries)
             }
             ConfigOp::Subtract => {
                 let mut entries = entries(def, inherited, "SUBTRACT")?;
-                let taken = list(value);
-                entries.retain(|entry| !taken.contains(&entry.as_str()));
+                let taken: BTreeSet<&str> = list(value).into_iter().collect();
+                entries.retain(|entry| !taken.contains(entry.as_str()));
                 edited_list(present, name, &entries)
             }
         };

@@ -15,6 +15,8 @@ use super::error::AdminError;
 #[derive(Clone, Debug)]
 pub struct Placement {
     brokers: BTreeMap<NodeId, Load>,
+    /// How many partitions were placed.
+    placed: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -34,7 +36,12 @@ impl Placement {
         for partition in image.topics().flat_map(|topic| &topic.partitions) {
             count(&mut brokers, &partition.replicas);
         }
-        Placement { brokers }
+        Placement { brokers, placed: 0 }
+    }
+
+    /// How many partitions were placed through it.
+    pub fn placed(&self) -> usize {
+        self.placed
     }
 
     /// Replicas for so many new partitions, `factor` each.
@@ -48,6 +55,7 @@ impl Placement {
 
     /// Counts an assignment that was made by hand.
     pub fn count(&mut self, replicas: &[NodeId]) {
+        self.placed += 1;
         count(&mut self.brokers, replicas);
     }
 
@@ -69,7 +77,7 @@ impl Placement {
             racks.extend(load.rack.clone());
             replicas.push(*node);
         }
-        count(&mut self.brokers, &replicas);
+        self.count(&replicas);
         replicas
     }
 }

@@ -69,6 +69,18 @@ fn what_a_request_leaves_open_is_the_clusters() {
 }
 
 #[test]
+fn one_request_adds_no_more_partitions_to_all_its_topics_than_it_may_to_one() {
+    let image = cluster(1);
+    let mut placement = Placement::of(&image);
+    let mut ask = |partitions| {
+        let asked = CreateTopic { partitions, ..PLAIN };
+        with_defaults(|defaults| create_topic(&image, &mut placement, defaults, &asked, TopicId(Uuid::max())))
+    };
+    assert!(ask(6_000).is_ok() && ask(4_000).is_ok());
+    assert_eq!(ask(1), Err(AdminError::TooManyPartitions { asked: 10_001 }));
+}
+
+#[test]
 fn bad_counts_are_refused_with_kafkas_codes() {
     let image = cluster(2);
     for partitions in [0, -2] {

@@ -16,7 +16,7 @@ use super::super::topic_config_table::TOPIC_CONFIGS;
 use super::error::AdminError;
 use super::placement::Placement;
 
-/// The most partitions that one request may add to a topic (Kafka's `MAX_PARTITIONS_PER_BATCH`).
+/// The most partitions that one request may add, to all topics (Kafka's `MAX_PARTITIONS_PER_BATCH`).
 pub const PARTITIONS_MAX: usize = 10_000;
 
 /// What a request leaves to the cluster.
@@ -92,9 +92,10 @@ pub fn create_topic(
             (_, 0) => return Err(AdminError::NoReplicas),
             _ => {}
         }
-        bounded(partitions)?;
+        bounded(placement, partitions)?;
         placement.assign(partitions, factor)?
     } else {
+        bounded(placement, asked.assignments.len())?;
         let assignments = by_hand(image, asked)?;
         assignments.iter().for_each(|replicas| placement.count(replicas));
         assignments
@@ -102,9 +103,10 @@ pub fn create_topic(
     Ok(Command::CreateTopic { name, id, assignments, configs })
 }
 
-fn bounded(partitions: usize) -> Result<(), AdminError> {
-    if partitions > PARTITIONS_MAX {
-        return Err(AdminError::TooManyPartitions { asked: partitions });
+fn bounded(placement: &Placement, partitions: usize) -> Result<(), AdminError> {
+    let asked = placement.placed().saturating_add(partitions);
+    if asked > PARTITIONS_MAX {
+        return Err(AdminError::TooManyPartitions { asked });
     }
     Ok(())
 }
@@ -136,7 +138,6 @@ fn by_hand(image: &Image, asked: &CreateTopic<'_>) -> Result<Vec<Vec<NodeId>>, A
     if asked.partitions != -1 {
         return Err(AdminError::CountBesideAssignment { field: "numPartitions" });
     }
-    bounded(asked.assignments.len())?;
     let by_index: BTreeMap<_, _> = asked.assignments.iter().map(|(index, nodes)| (*index, nodes)).collect();
     let consecutive = by_index.keys().zip(0..).all(|(index, expected)| index.0 == expected);
     if by_index.len() < asked.assignments.len() || !consecutive {
@@ -189,7 +190,7 @@ pub fn create_partitions(
         .checked_sub(current)
         .filter(|added| *added > 0)
         .ok_or_else(|| AdminError::NoIncrease { name: asked.name.to_owned(), current, asked: asked.total })?;
-    bounded(added)?;
+    bounded(placement, added)?;
     let factor = topic.replication_factor();
     let assignments = match asked.assignments {
         Some(assigned) if assigned.len() != added => {
