@@ -88,9 +88,7 @@ fn layers(args: &ServeArgs) -> Result<Vec<Layer>, SettingsError> {
         Some(path) => file_layers(path)?,
         None => Vec::new(),
     };
-    let variables = std::env::vars_os()
-        .filter_map(|(var, value)| Some((var.into_string().ok()?, value.into_string().ok()?)));
-    layers.extend(settings::of_environment(variables));
+    layers.extend(settings::of_environment(std::env::vars_os())?);
     layers.extend(settings::of_arguments(&args.set)?);
     Ok(layers)
 }

@@ -6,6 +6,8 @@ mod properties;
 mod tests;
 mod toml_file;
 
+use std::ffi::OsString;
+
 use norn_broker::config::{property_of_env, Layer, Source};
 
 /// One stated setting of a file.
@@ -32,6 +34,8 @@ pub enum SettingsError {
     Read { path: String, source: std::io::Error },
     #[error("{path}:{line}: {reason}")]
     Syntax { path: String, line: usize, reason: String },
+    #[error("the value of {var} is not UTF-8")]
+    EnvNotUtf8 { var: String },
     #[error("--set {arg}: write --set key=value, such as --set num.partitions=3")]
     Set { arg: String },
 }
@@ -98,16 +102,19 @@ const NO_SETTINGS: [&str; 4] = ["NORN_LOG", "NORN_LOG_FORMAT", "NORN_CONFIG", "N
 const NO_SETTINGS_PREFIX: &str = "NORN_TEST_";
 
 /// The layers of the environment, sorted by name. A variable without a value is as good as unset.
-pub fn of_environment(variables: impl Iterator<Item = (String, String)>) -> Vec<Layer> {
-    let mut layers: Vec<Layer> = variables
-        .filter(|(var, value)| !value.is_empty() && !is_no_setting(var))
-        .filter_map(|(var, value)| {
-            let key = property_of_env(&var)?;
-            Some(Layer::new(Source::Env { var }, key, value))
-        })
-        .collect();
+pub fn of_environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<Layer>, SettingsError> {
+    let mut layers = Vec::new();
+    for (var, value) in variables {
+        let Ok(var) = var.into_string() else { continue };
+        let key = property_of_env(&var).filter(|_| !value.is_empty() && !is_no_setting(&var));
+        let Some(key) = key else { continue };
+        let Ok(value) = value.into_string() else { return Err(SettingsError::EnvNotUtf8 { var }) };
+        layers.push(Layer::new(Source::Env { var }, key, value));
+    }
     layers.sort_by(|a, b| a.key.cmp(&b.key));
-    layers
+    Ok(layers)
 }
 
 fn is_no_setting(var: &str) -> bool {

@@ -1,3 +1,6 @@
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
 use norn_broker::config::{Config, Layer, Source};
 use proptest::prelude::*;
 
@@ -109,9 +112,18 @@ fn only_variables_that_are_settings_become_layers() {
         ("NORN_BROKER_RACK", ""),
         ("HOME", "/root"),
     ];
-    let layers = of_environment(variables.into_iter().map(|(var, value)| (var.into(), value.into())));
+    let layers = of_environment(variables.into_iter().map(|(var, value)| (var.into(), value.into()))).unwrap();
     let keys: Vec<&str> = layers.iter().map(|layer| layer.key.as_str()).collect();
     assert_eq!(keys, ["flush.mode", "log.dirs"]);
+}
+
+#[test]
+fn a_setting_of_the_environment_that_is_not_text_is_named() {
+    let bad = OsString::from_vec(b"/\xffdata".to_vec());
+    let others = ["HOME", "NORN_TEST_DIR"].map(|var| (OsString::from(var), bad.clone()));
+    assert!(of_environment(others.into_iter()).unwrap().is_empty());
+    let error = of_environment([("NORN_LOG_DIRS".into(), bad)].into_iter()).unwrap_err();
+    assert_eq!(error.to_string(), "the value of NORN_LOG_DIRS is not UTF-8");
 }
 
 #[test]
