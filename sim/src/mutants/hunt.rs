@@ -2,7 +2,7 @@
 //!
 //! Found means: a listed checker or verdict fires, the build without the mutant passes the same seed, and, unless its
 //! header says that it shows at boot, the mutant passes a seed without faults. A seed that fails without the mutant too
-//! says nothing of it, and is passed over.
+//! says nothing of it, and is passed over; one in which only what is not enough has fired does not end the hunt.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::patch::Mutant;
-use crate::report::{Report, Verdict};
+use crate::report::{Finding, Report, Verdict};
 use crate::sweep::child::Job;
 use crate::sweep::twice;
 
@@ -93,8 +93,7 @@ impl Hunter {
             let ran = self.sweep(mutant, exe, next..seeds.end);
             hunt.virtual_s += ran.values().map(|report| report.virtual_s).sum::<f64>();
             hunt.cpu_s += ran.values().map(|report| report.cpu_s).sum::<f64>();
-            let stops = |report: &&Report| (report.verdict == Verdict::Pass) == mutant.everywhere;
-            let Some(report) = ran.values().find(stops) else {
+            let Some(report) = ran.values().find(|report| decides(mutant, report)) else {
                 hunt.seeds += ran.len() as u64;
                 if mutant.everywhere {
                     self.judge_all(mutant, exe, clean, &ran, &mut hunt);
@@ -116,7 +115,7 @@ impl Hunter {
         hunt
     }
 
-    /// Runs seeds until the first that decides: one that fails, or that passes where all must fail.
+    /// Runs seeds until the first that decides.
     fn sweep(&self, mutant: &Mutant, exe: &Path, seeds: Range<u64>) -> BTreeMap<u64, Report> {
         let next = AtomicU64::new(seeds.start);
         let decided = AtomicBool::new(false);
@@ -131,7 +130,7 @@ impl Hunter {
                         }
                         let job = self.job(exe, seed, Some(&mutant.id));
                         let report = run(mutant, &job);
-                        if (report.verdict == Verdict::Pass) == mutant.everywhere {
+                        if decides(mutant, &report) {
                             decided.store(true, Relaxed);
                         }
                         ran.lock().expect("no holder panics").insert(seed, report);
@@ -192,6 +191,15 @@ impl Hunter {
     }
 }
 
+/// Whether a seed ends a hunt: one that fails, by more than what is not enough; or that passes where all must fail.
+fn decides(mutant: &Mutant, report: &Report) -> bool {
+    let not_enough = |finding: &Finding| mutant.also.contains(&finding.checker);
+    match report.verdict {
+        Verdict::Pass => mutant.everywhere,
+        _ => !mutant.everywhere && !report.findings.iter().all(not_enough),
+    }
+}
+
 /// Of seeds that all failed: one in which nothing fired that the header lists, or the last one. And the seeds that fail
 /// without the mutant, too.
 fn most_telling<'a>(
@@ -236,13 +244,13 @@ impl Builds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Finding;
 
     fn mutant(fires: &[&str]) -> Mutant {
         Mutant {
             id: "m".to_owned(),
             symptom: "s".to_owned(),
             fires: fires.iter().map(|name| (*name).to_owned()).collect(),
+            also: vec!["hw-monotonic".to_owned()],
             at_boot: false,
             everywhere: false,
             quick: false,
@@ -265,6 +273,22 @@ mod tests {
         assert_eq!(told(&[1, 2, 3]), (Some(2), vec![]));
         assert_eq!(told(&[1, 3]), (Some(3), vec![2]));
         assert_eq!(told(&[]), (None, vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn a_seed_in_which_nothing_fired_that_is_enough_does_not_end_the_hunt() {
+        let failed = |checkers: &[&str]| {
+            let mut report = Report::bare(1, Verdict::Correctness, Finding::new(checkers[0], "x"));
+            report.findings.extend(checkers[1..].iter().map(|checker| Finding::new(checker, "x")));
+            decides(&mutant(&["acked-durable"]), &report)
+        };
+        assert!(!failed(&["hw-monotonic"]));
+        assert!(failed(&["hw-monotonic", "acked-durable"]));
+        assert!(failed(&["hw-monotonic", "order"]));
+        assert!(!decides(
+            &mutant(&["order"]),
+            &Report { findings: vec![], ..Report::bare(1, Verdict::Pass, Finding::new("", "")) }
+        ));
     }
 
     #[test]

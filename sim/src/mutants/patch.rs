@@ -4,6 +4,7 @@
 //! mutant: ack-before-flush
 //! symptom: an acknowledged record is gone after a loss of power
 //! fires: acked-durable, offset-commit-durable
+//! also: order             (optional: what may fire beside these; a seed in which nothing else does is no find)
 //! found: at boot          (optional: it needs no seed without faults that passes; or `in every seed` of its budget)
 //! budget: 300             (optional: seeds to try)
 //! quick: yes              (optional: one of the few that `--quick` hunts)
@@ -27,8 +28,10 @@ pub struct Mutant {
     pub id: String,
     /// What a user saw.
     pub symptom: String,
-    /// Checkers and verdicts that may find it.
+    /// Checkers and verdicts that find it.
     pub fires: Vec<String>,
+    /// Those that may fire for it, and are not enough.
+    pub also: Vec<String>,
     /// Whether it may show in every world, also without faults.
     pub at_boot: bool,
     /// Whether it must show in every seed of its budget.
@@ -82,6 +85,7 @@ impl Mutant {
             id: String::new(),
             symptom: String::new(),
             fires: vec![],
+            also: vec![],
             at_boot: false,
             everywhere: false,
             quick: false,
@@ -95,7 +99,8 @@ impl Mutant {
             match key.trim() {
                 "mutant" => mutant.id = value.to_owned(),
                 "symptom" => mutant.symptom = value.to_owned(),
-                "fires" => mutant.fires = value.split(',').map(|name| name.trim().to_owned()).collect(),
+                "fires" => mutant.fires = names(value),
+                "also" => mutant.also = names(value),
                 "found" if value == "at boot" => mutant.at_boot = true,
                 "found" if value == "in every seed" => (mutant.at_boot, mutant.everywhere) = (true, true),
                 "quick" if value == "yes" => mutant.quick = true,
@@ -117,6 +122,10 @@ impl Mutant {
     pub fn lists(&self, name: &str) -> bool {
         self.fires.iter().any(|listed| listed == name)
     }
+}
+
+fn names(list: &str) -> Vec<String> {
+    list.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
 /// The header and the diff, which begins with its first file.
@@ -141,6 +150,14 @@ mod tests {
         assert_eq!((mutant.id.as_str(), mutant.budget, mutant.at_boot), ("m", 7, false));
         assert!(mutant.lists("hang") && mutant.lists("acked-durable") && !mutant.lists("order"));
         assert!(!mutant.at_boot && !mutant.everywhere && !mutant.quick);
+    }
+
+    #[test]
+    fn what_may_fire_and_is_not_enough_is_told_apart() {
+        let text = TEXT.replace("budget: 7", "also: order, hw-monotonic");
+        let mutant = Mutant::parse(Path::new("dir/m.patch"), &text).unwrap();
+        assert_eq!(mutant.also, ["order", "hw-monotonic"]);
+        assert!(!mutant.lists("order"));
     }
 
     #[test]
