@@ -89,6 +89,9 @@ struct RunArgs {
 
 /// The program.
 pub fn main() -> ExitCode {
+    // Whoever reads along may stop: that ends this, and is no panic.
+    // SAFETY: nothing else handles this signal, and no other thread runs yet.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     match Cli::parse().command {
         Command::Run(args) => run_one(&args),
         Command::Sweep(args) => exit(sweep::run(&args)),

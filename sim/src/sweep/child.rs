@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::report::{Finding, Report, Verdict, REPORT_MARK};
+use crate::report::{Finding, Report, Verdict, COMMIT, REPORT_MARK};
 use crate::run::{seconds, ASK_PERSONA};
 
 /// Tells a build with mutants which of them is on.
@@ -54,7 +54,8 @@ impl Job {
         self
     }
 
-    /// The command that shows again what came of the seed. Two traces show only side by side.
+    /// The command that shows again what came of the seed, with the commit that it is true of. Two traces show only side
+    /// by side.
     pub fn again(&self, verdict: Verdict) -> String {
         let mutant = self.mutant.as_ref().map_or(String::new(), |mutant| format!("{MUTANT_VAR}={mutant} "));
         let (exe, seed) = (self.exe.display(), self.seed);
@@ -63,7 +64,7 @@ impl Job {
             _ => format!("replay --seed {seed}"),
         };
         let args: String = self.args.iter().map(|arg| format!(" {arg}")).collect();
-        format!("{mutant}{exe} {how}{args}")
+        format!("{mutant}{exe} {how}{args}  # commit {COMMIT}")
     }
 
     /// Runs the seed; a hang is confirmed by one more run at four times the limits, since wall time lies on loaded machines.
@@ -205,12 +206,14 @@ mod tests {
 
     #[test]
     fn a_failure_is_shown_again_by_what_showed_it() {
-        assert_eq!(job().again(Verdict::Hang), "norn-sim replay --seed 7");
-        assert_eq!(job().arg("--no-faults").again(Verdict::Crash), "norn-sim replay --seed 7 --no-faults");
+        let at = |command: &str| format!("{command}  # commit {COMMIT}");
+        assert_eq!(job().again(Verdict::Hang), at("norn-sim replay --seed 7"));
+        let calm = job().arg("--no-faults").again(Verdict::Crash);
+        assert_eq!(calm, at("norn-sim replay --seed 7 --no-faults"));
         let mutant = Job { mutant: Some("canary".to_owned()), ..job() };
         assert_eq!(
             mutant.arg("--no-faults").again(Verdict::Nondeterminism),
-            "NORN_MUTANT=canary norn-sim sweep --seeds 7..8 --twice-one-in 1 --no-faults"
+            at("NORN_MUTANT=canary norn-sim sweep --seeds 7..8 --twice-one-in 1 --no-faults")
         );
     }
 }
