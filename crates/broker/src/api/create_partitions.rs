@@ -10,8 +10,9 @@ use norn_protocol::{types::NodeId, ErrorCode};
 
 use super::{
     group::wire,
+    repeated,
     topics::{wait_until_open, Failure, Room},
-    Call, Context, Session,
+    Call, Context, Pace, Session,
 };
 use crate::server::Reply;
 
@@ -22,13 +23,16 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     };
     let deadline = call.deadline(request.timeout_ms);
     let mut results = Vec::with_capacity(request.topics.len());
+    let repeated = repeated(request.topics.iter().map(|topic| topic.name.as_str()));
+    let mut placement = Placement::of(&call.ctx.controller.image());
+    let mut pace = Pace::default();
     for topic in &request.topics {
-        let times = request.topics.iter().filter(|other| other.name == topic.name).count();
-        let grown = if times > 1 {
+        pace.next().await;
+        let grown = if repeated.contains(topic.name.as_str()) {
             let message = "Duplicate topic in request.".to_owned();
             Err(Failure { code: ErrorCode::InvalidRequest, message })
         } else {
-            grow(&call.ctx, topic, request.validate_only, deadline).await
+            grow(&call.ctx, &mut placement, topic, request.validate_only, deadline).await
         };
         let answer = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
         results.push(match grown {
@@ -39,7 +43,13 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     call.ready(&CreatePartitionsResponse::default().with_results(results))
 }
 
-async fn grow(ctx: &Context, topic: &CreatePartitionsTopic, validate_only: bool, deadline: Instant) -> Result<(), Failure> {
+async fn grow(
+    ctx: &Context,
+    placement: &mut Placement,
+    topic: &CreatePartitionsTopic,
+    validate_only: bool,
+    deadline: Instant,
+) -> Result<(), Failure> {
     let name = topic.name.as_str();
     let assignments: Option<Vec<Vec<NodeId>>> = topic
         .assignments
@@ -51,7 +61,7 @@ async fn grow(ctx: &Context, topic: &CreatePartitionsTopic, validate_only: bool,
         return Err(Failure { code: ErrorCode::UnknownTopicOrPartition, message });
     }
     let asked = CreatePartitions { name, total: topic.count, assignments: assignments.as_deref() };
-    let command = create_partitions(&image, &mut Placement::of(&image), &asked)?;
+    let command = create_partitions(&image, placement, &asked)?;
     Room::of(ctx).take(&command)?;
     if !validate_only {
         ctx.controller.change(command, deadline).await?;

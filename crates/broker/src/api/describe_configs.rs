@@ -1,6 +1,8 @@
 //! DescribeConfigs (key 32) of topics and of this broker: every setting with its value, where it comes from, its synonyms
 //! and its documentation.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::{
     describe_configs_request::DescribeConfigsResource,
     describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym},
@@ -12,7 +14,7 @@ use norn_protocol::ErrorCode;
 use super::{
     group::wire,
     incremental_alter_configs::{BROKER, TOPIC},
-    Call, Context, Session,
+    Call, Context, Pace, Session,
 };
 use crate::{
     config::{describe, Described, Overrides},
@@ -24,25 +26,31 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         Ok(request) => request,
         Err(close) => return close,
     };
-    let results = request.resources.iter().map(|resource| {
+    let mut results = Vec::with_capacity(request.resources.len());
+    let (mut seen, mut pace) = (BTreeSet::new(), Pace::default());
+    for resource in &request.resources {
+        pace.next().await;
+        // Named again it is not told again: an answer is far longer than a name.
+        if !seen.insert((resource.resource_type, &resource.resource_name)) {
+            continue;
+        }
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        match described(&call.ctx, resource) {
+        results.push(match described(&call.ctx, resource) {
             Ok(all) => {
-                let wanted = |name: &str| match &resource.configuration_keys {
-                    Some(keys) if !keys.is_empty() => keys.iter().any(|key| key.as_str() == name),
-                    _ => true,
-                };
+                let keys = resource.configuration_keys.iter().flatten().map(|key| key.as_str());
+                let keys: BTreeSet<&str> = keys.collect();
+                let wanted = |name: &str| keys.is_empty() || keys.contains(name);
                 let shown = all.into_iter().filter(|one| wanted(one.name));
                 result.with_configs(shown.map(|one| config_result(one, &request, call.version)).collect())
             }
             Err((error, message)) => {
                 result.with_error_code(error.code()).with_error_message(Some(wire(&message)))
             }
-        }
-    });
-    call.ready(&DescribeConfigsResponse::default().with_results(results.collect()))
+        });
+    }
+    call.ready(&DescribeConfigsResponse::default().with_results(results))
 }
 
 fn described(ctx: &Context, resource: &DescribeConfigsResource) -> Result<Vec<Described>, (ErrorCode, String)> {

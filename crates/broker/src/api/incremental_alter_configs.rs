@@ -12,7 +12,7 @@ use norn_core::metadata::{
 use norn_env::clock::Duration;
 use norn_protocol::{types::NodeId, ErrorCode};
 
-use super::{group::wire, topics::Failure, Call, Context, Session};
+use super::{group::wire, repeated, topics::Failure, Call, Context, Pace, Session};
 use crate::{config::BROKER_CONFIGS, controller::ChangeError, server::Reply};
 
 /// Resource types of Kafka's `ConfigResource.Type`.
@@ -30,12 +30,13 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         Ok(request) => request,
         Err(close) => return close,
     };
+    let named = |resource: &AlterConfigsResource| (resource.resource_type, resource.resource_name.clone());
+    let repeated = repeated(request.resources.iter().map(named));
     let mut responses = Vec::with_capacity(request.resources.len());
+    let mut pace = Pace::default();
     for resource in &request.resources {
-        let same = |other: &&AlterConfigsResource| {
-            (other.resource_type, &other.resource_name) == (resource.resource_type, &resource.resource_name)
-        };
-        let altered = if request.resources.iter().filter(same).count() > 1 {
+        pace.next().await;
+        let altered = if repeated.contains(&named(resource)) {
             let message = "Each resource must appear at most once.".to_owned();
             Err(Failure { code: ErrorCode::InvalidRequest, message })
         } else {

@@ -25,7 +25,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     Reply::Waiting(Box::pin(async move {
         let wanted_type = request.types_filter.is_empty()
             || request.types_filter.iter().any(|kind| kind.as_str().eq_ignore_ascii_case(CLASSIC));
-        let states: Vec<Arc<str>> = request.states_filter.iter().map(text).collect();
+        let states: Arc<[Arc<str>]> = request.states_filter.iter().map(text).collect();
         let mut groups = vec![];
         let mut failed = None;
         for coordinator in ctx.coordinators.all().into_iter().filter(|_| wanted_type) {

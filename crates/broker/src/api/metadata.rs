@@ -1,7 +1,10 @@
 //! Metadata (key 3): brokers and topics as the image has them. A topic that does not exist is created when the client and
 //! the broker allow it; the connection reads no further until that is done, so that what follows finds the topic.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kafka_protocol::messages::{
     metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
@@ -11,7 +14,7 @@ use norn_core::metadata::{Image, Partition, Topic};
 use norn_env::clock::Duration;
 use norn_protocol::{topic, types::{NodeId, TopicId}, ErrorCode};
 
-use super::{group::wire, topics, Call, Session};
+use super::{group::wire, topics, Call, Pace, Session};
 use crate::server::Reply;
 
 /// How long creating topics that were asked for may take; the client retries a topic that is not there by then.
@@ -24,6 +27,7 @@ const OPERATIONS_UNKNOWN: i32 = i32::MIN;
 const NULL_NAME_SINCE: i16 = 12;
 
 /// A topic as it was asked for.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Asked {
     Name(String),
     Id(TopicId),
@@ -37,6 +41,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let ctx = &call.ctx;
     // Version 0 asks for all topics by an empty list, later ones by null.
     let all = request.topics.as_ref().is_none_or(|topics| call.version == 0 && topics.is_empty());
+    let mut seen = BTreeSet::new();
     let asked: Vec<Asked> = match (&request.topics, all) {
         (Some(topics), false) => topics
             .iter()
@@ -44,12 +49,14 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
                 Some(name) => Asked::Name(name.0.as_str().to_owned()),
                 None => Asked::Id(TopicId(t.topic_id)),
             })
+            // As by Kafka each is answered once, however often it is named.
+            .filter(|asked| seen.insert(asked.clone()))
             .collect(),
         _ => vec![],
     };
     let may_create = ctx.config.topics.auto_create && (call.version < 4 || request.allow_auto_topic_creation);
     let mut image = ctx.controller.image();
-    let mut failed: Vec<(String, ErrorCode)> = vec![];
+    let mut failed: BTreeMap<String, ErrorCode> = BTreeMap::new();
     if may_create {
         let missing: Vec<String> = asked
             .iter()
@@ -59,15 +66,21 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             })
             .collect();
         if !missing.is_empty() {
-            failed = topics::auto_create(ctx, missing, call.received + CREATE_TIMEOUT).await;
+            failed = topics::auto_create(ctx, missing, call.received + CREATE_TIMEOUT).await.into_iter().collect();
             image = ctx.controller.image();
         }
     }
-    let topics = if all {
-        image.topics_by_name().map(|topic| found(topic, &image, ctx.node)).collect()
-    } else {
-        asked.into_iter().map(|asked| describe(asked, &image, &failed, &call)).collect()
-    };
+    let (mut topics, mut pace) = (vec![], Pace::default());
+    if all {
+        for topic in image.topics_by_name() {
+            pace.next().await;
+            topics.push(found(topic, &image, ctx.node));
+        }
+    }
+    for asked in asked {
+        pace.next().await;
+        topics.push(describe(asked, &image, &failed, &call));
+    }
     let brokers = image.brokers().filter(|broker| !broker.fenced).map(|broker| {
         let endpoint = if broker.node == ctx.node { &call.endpoint } else { &broker.endpoint };
         MetadataResponseBroker::default()
@@ -89,7 +102,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
 fn describe(
     asked: Asked,
     image: &Image,
-    failed: &[(String, ErrorCode)],
+    failed: &BTreeMap<String, ErrorCode>,
     call: &Call,
 ) -> MetadataResponseTopic {
     let known = match &asked {
@@ -102,8 +115,8 @@ fn describe(
     let response = MetadataResponseTopic::default().with_topic_authorized_operations(OPERATIONS_UNKNOWN);
     match asked {
         Asked::Name(name) => {
-            let error = match failed.iter().find(|(failed, _)| *failed == name) {
-                Some((_, error)) => *error,
+            let error = match failed.get(&name) {
+                Some(error) => *error,
                 None if topic::validate(&name).is_err() => ErrorCode::InvalidTopicException,
                 None => ErrorCode::UnknownTopicOrPartition,
             };

@@ -7,7 +7,7 @@ mod group;
 mod session;
 mod topics;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -166,6 +166,29 @@ pub(crate) async fn dispatch(
         memory: Arc::new(memory),
     };
     route(call, session).await
+}
+
+/// What comes more than once. One request may name a hundred thousand things, so that handlers look them up.
+pub(crate) fn repeated<K: Ord + Clone>(all: impl Iterator<Item = K>) -> BTreeSet<K> {
+    let mut seen = BTreeSet::new();
+    all.filter(|one| !seen.insert(one.clone())).collect()
+}
+
+/// Lets others run every now and then while a request with very many items is worked on: the executor has few threads.
+#[derive(Default)]
+pub(crate) struct Pace(usize);
+
+impl Pace {
+    /// How many items are worked on in one go, well below a millisecond.
+    const ITEMS: usize = 256;
+
+    /// To be awaited before each item.
+    pub async fn next(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(Self::ITEMS) {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 /// Kafka's code of an outcome: 0 for success.

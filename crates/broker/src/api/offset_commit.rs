@@ -1,5 +1,7 @@
 //! OffsetCommit (key 8). Partitions that do not exist are answered here; the others go to the group's coordinator.
 
+use std::collections::BTreeMap;
+
 use kafka_protocol::messages::{
     offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic},
     OffsetCommitRequest, OffsetCommitResponse,
@@ -62,16 +64,18 @@ type Outcomes = [(std::sync::Arc<str>, Vec<norn_core::group::PartitionOutcome>)]
 
 /// Answers in the request's order; what the coordinator was not asked about does not exist.
 fn encode(answer: Answer, request: &OffsetCommitRequest, outcome: Result<&Outcomes, ErrorCode>) -> server::Response {
+    let outcome = outcome.map(|outcomes| {
+        let each = outcomes.iter().flat_map(|(name, partitions)| partitions.iter().map(move |p| (name, p)));
+        each.map(|(name, p)| ((&**name, p.partition.0), p.error)).collect::<BTreeMap<_, _>>()
+    });
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|p| {
-            let error = match outcome {
-                Err(error) => Some(error),
-                Ok(outcomes) => outcomes
-                    .iter()
-                    .filter(|(name, _)| **name == *topic.name.as_str())
-                    .flat_map(|(_, partitions)| partitions)
-                    .find(|outcome| outcome.partition.0 == p.partition_index)
-                    .map_or(Some(ErrorCode::UnknownTopicOrPartition), |outcome| outcome.error),
+            let error = match &outcome {
+                Err(error) => Some(*error),
+                Ok(outcomes) => {
+                    let unknown = Some(ErrorCode::UnknownTopicOrPartition);
+                    outcomes.get(&(topic.name.as_str(), p.partition_index)).copied().unwrap_or(unknown)
+                }
             };
             OffsetCommitResponsePartition::default()
                 .with_partition_index(p.partition_index)

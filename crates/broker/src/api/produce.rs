@@ -23,7 +23,7 @@ use norn_protocol::{
 };
 use tokio::sync::oneshot;
 
-use super::{group::wire, topics, Call, Context, Session};
+use super::{group::wire, topics, Call, Context, Pace, Session};
 use crate::{
     partition::{Acks, Origin, Partition, PartitionTable, Produce, Produced},
     server::Reply,
@@ -41,6 +41,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let acks = Acks::try_from(request.acks);
     let transactional = request.transactional_id.is_some();
     let mut table = call.ctx.partitions();
+    let mut pace = Pace::default();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let (name, id) = match &topic.topic {
@@ -49,6 +50,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         };
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for data in topic.partitions {
+            pace.next().await;
             let outcome = match (acks, transactional) {
                 (Err(error), _) => Pending::Done(Err(error.into())),
                 // Transactions are a room of their own; InitProducerId hands out no transactional id.

@@ -17,7 +17,7 @@ use norn_protocol::{
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::Context;
+use super::{Context, Pace};
 use crate::{controller::ChangeError, coordinator::OFFSETS_TOPIC};
 
 /// What `segment.bytes` and `internal.segment.bytes` allow at the least. `offsets.topic.segment.bytes` allows less, as it
@@ -89,7 +89,10 @@ pub(super) async fn auto_create(
     deadline: Instant,
 ) -> Vec<(String, ErrorCode)> {
     let mut failed = vec![];
+    let mut placement = Placement::of(&ctx.controller.image());
+    let mut pace = Pace::default();
     for name in names {
+        pace.next().await;
         let configs = vec![];
         let created = if name == OFFSETS_TOPIC {
             create_offsets_topic(ctx, deadline).await
@@ -101,7 +104,7 @@ pub(super) async fn auto_create(
                 assignments: &[],
                 configs: &configs,
             };
-            create(ctx, &asked, deadline).await.map(|_| ()).map_err(|failure| failure.code)
+            create(ctx, &mut placement, &asked, deadline).await.map(|_| ()).map_err(|failure| failure.code)
         };
         match created {
             Ok(()) => {}
@@ -137,7 +140,7 @@ pub(super) async fn create_offsets_topic(ctx: &Context, deadline: Instant) -> Re
         assignments: &[],
         configs: &configs,
     };
-    match create(ctx, &asked, deadline).await {
+    match create(ctx, &mut Placement::of(&ctx.controller.image()), &asked, deadline).await {
         Ok(_) => Ok(()),
         Err(failure) if failure.code == ErrorCode::TopicAlreadyExists => Ok(()),
         Err(failure) => {
@@ -150,12 +153,11 @@ pub(super) async fn create_offsets_topic(ctx: &Context, deadline: Instant) -> Re
 /// Decides, proposes and waits until the topic's partitions are open here, so that what the client sends next finds them.
 pub(super) async fn create(
     ctx: &Context,
+    placement: &mut Placement,
     asked: &CreateTopic<'_>,
     deadline: Instant,
 ) -> Result<TopicId, Failure> {
-    let image = ctx.controller.image();
-    let mut placement = Placement::of(&image);
-    let (id, command) = decide(ctx, &image, &mut placement, asked)?;
+    let (id, command) = decide(ctx, &ctx.controller.image(), placement, asked)?;
     Room::of(ctx).take(&command)?;
     ctx.controller.change(command, deadline).await?;
     wait_until_open(ctx, asked.name, deadline).await;
