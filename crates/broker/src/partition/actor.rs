@@ -23,7 +23,7 @@ use norn_protocol::{
     types::{LeaderEpoch, NodeId, Offset},
     ErrorCode,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, Semaphore};
 use tracing::{debug, error, info};
 
 use super::open::log_config;
@@ -39,6 +39,9 @@ const APPENDED_TOGETHER_MAX: usize = 256;
 /// Sync rounds under way at once for this log. While one runs, the next gathers; more would only split the gathering.
 const SYNCS_MAX: usize = 2;
 
+/// Batches of all partitions whose records are unpacked at once: each may take 128 MiB.
+pub(super) const UNPACKED_AT_ONCE: usize = 2;
+
 /// What a partition's task is started with.
 pub(super) struct Setup {
     pub id: LogId,
@@ -52,6 +55,7 @@ pub(super) struct Setup {
     pub published: Arc<Published>,
     pub controller: Controller,
     pub metrics: Arc<Metrics>,
+    pub unpacking: Arc<Semaphore>,
 }
 
 /// How a partition's task ended.
@@ -80,6 +84,8 @@ pub(super) struct Actor {
     published: Arc<Published>,
     controller: Controller,
     pub metrics: Arc<Metrics>,
+    /// For each batch whose records are looked into at this moment, of all partitions.
+    pub unpacking: Arc<Semaphore>,
     pub waiting: BTreeMap<Slot, Waiting>,
     next_slot: u64,
     pub actions: Vec<Action>,
@@ -109,6 +115,7 @@ pub(super) async fn run(setup: Setup) -> PartitionEnd {
         published: setup.published,
         controller: setup.controller,
         metrics: setup.metrics,
+        unpacking: setup.unpacking,
         waiting: BTreeMap::new(),
         next_slot: 0,
         actions: vec![],

@@ -7,9 +7,13 @@ use norn_core::{
     replica::{Acks, Event},
     Millis,
 };
-use norn_env::clock::{self, Duration};
+use norn_env::{
+    clock::{self, Duration},
+    task,
+};
 use norn_protocol::{
     batch::{decode_records, Batch},
+    compression::Compression,
     types::Offset,
     ErrorCode,
 };
@@ -18,6 +22,9 @@ use super::{
     actor::{Actor, Waiting},
     handle::{Origin, Produce, Produced},
 };
+
+/// Bytes of records as they are that are looked into on the executor: some tens of microseconds.
+const LOOKED_INTO_HERE_MAX: usize = 64 << 10;
 
 /// A request whose records are in the log, or are about to be.
 struct Accepted {
@@ -49,9 +56,11 @@ impl Actor {
                 }
             }
             let header = request.batch.header;
-            if let Err(error) =
-                self.replica.admit(request.acks).and_then(|()| self.check_settings(&request, now))
-            {
+            let admitted = match self.replica.admit(request.acks) {
+                Ok(()) => self.check_settings(&request, now).await,
+                refused => refused,
+            };
+            if let Err(error) = admitted {
                 refuse(request, error);
                 continue;
             }
@@ -115,7 +124,7 @@ impl Actor {
     }
 
     /// What the topic's settings say about a batch.
-    fn check_settings(&self, request: &Produce, now: i64) -> Result<(), ErrorCode> {
+    async fn check_settings(&mut self, request: &Produce, now: i64) -> Result<(), ErrorCode> {
         let Batch { header, bytes } = &request.batch;
         if bytes.len() > self.config.max_message_bytes.max(0) as usize {
             return Err(ErrorCode::MessageTooLarge);
@@ -134,14 +143,30 @@ impl Actor {
                 return Err(ErrorCode::InvalidTimestamp);
             }
         }
-        if self.config.cleanup_policy.compact {
-            // A record without a key could never be superseded.
-            let records = decode_records(bytes).map_err(|_| ErrorCode::CorruptMessage)?;
-            if records.iter().any(|record| record.key.is_none()) {
-                return Err(ErrorCode::InvalidRecord);
-            }
+        // A record without a key could never be superseded.
+        if self.config.cleanup_policy.compact && !self.each_has_a_key(&request.batch).await? {
+            return Err(ErrorCode::InvalidRecord);
         }
         Ok(())
+    }
+
+    async fn each_has_a_key(&mut self, batch: &Batch) -> Result<bool, ErrorCode> {
+        let (header, bytes) = (batch.header, batch.bytes.clone());
+        let keyed = move || decode_records(&bytes).map(|records| records.iter().all(|record| record.key.is_some()));
+        let plain = header.compression() == Ok(Compression::None);
+        let keyed = if plain && batch.bytes.len() <= LOOKED_INTO_HERE_MAX {
+            keyed()
+        } else {
+            // Few bytes may unpack to very many: off the executor, and not for all partitions at once.
+            let permit = self.unpacking.clone().acquire_owned();
+            let permit = task::wait(|| "others' records to be unpacked".into(), permit).await;
+            task::blocking("look for records without a key", move || {
+                let _permit = permit;
+                keyed()
+            })
+            .await
+        };
+        keyed.map_err(|_| ErrorCode::CorruptMessage)
     }
 
     /// Keeps the producers' state beside the log, which bounds what recovery has to walk through.

@@ -22,7 +22,7 @@ use norn_log::{
     LogId,
 };
 use norn_protocol::types::{NodeId, TopicId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, watch, Semaphore};
 use tracing::error;
 
 use super::{
@@ -100,6 +100,8 @@ pub(crate) struct Manager {
     /// One for each data directory.
     removers: Vec<Remover>,
     tasks: Tasks<(Id, PartitionEnd)>,
+    /// See [`actor::UNPACKED_AT_ONCE`].
+    unpacking: Arc<Semaphore>,
     /// Where the directory of a partition is, from before this start.
     found: BTreeMap<LogId, usize>,
 }
@@ -126,6 +128,7 @@ impl Manager {
             tell_again: None,
             failed: BTreeMap::new(),
             tasks: Tasks::new(),
+            unpacking: Arc::new(Semaphore::new(actor::UNPACKED_AT_ONCE)),
             found,
         };
         (manager, published)
@@ -347,6 +350,7 @@ impl Manager {
             published: published.clone(),
             controller: self.setup.controller.clone(),
             metrics: self.setup.metrics.clone(),
+            unpacking: self.unpacking.clone(),
         };
         self.tasks.spawn(format!("partition {log}"), async move { (id, actor::run(setup).await) });
         self.in_use.insert(log.dir_name(), dir);
