@@ -60,7 +60,7 @@ pub(super) async fn serve(
         end = reading => end,
     };
     match &read_end {
-        ReadEnd::Malformed(_) | ReadEnd::Slow { .. } => info!(%peer, "connection closed: {read_end}"),
+        ReadEnd::Malformed(_) | ReadEnd::Slow { .. } | ReadEnd::Cut { .. } => info!(%peer, "connection closed: {read_end}"),
         other => debug!(%peer, "no more requests: {other}"),
     }
     if clock::timeout_at(clock::now() + DRAIN, sending).await.is_err() {
@@ -72,6 +72,8 @@ pub(super) async fn serve(
 enum ReadEnd {
     #[error("the peer closed it")]
     Eof,
+    #[error("the peer closed it in the middle of a request, after {received} bytes of it")]
+    Cut { received: usize },
     #[error("{0}")]
     Malformed(String),
     #[error("idle for connections.max.idle.ms")]
@@ -165,6 +167,7 @@ async fn read_some(
         len = too_slow => return Err(ReadEnd::Slow { len }),
     };
     match read {
+        Ok(Ok(0)) if frames.is_mid_frame() => Err(ReadEnd::Cut { received: frames.received() }),
         Ok(Ok(0)) => Err(ReadEnd::Eof),
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error.into()),
