@@ -9,7 +9,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::{
+    fetch_request::{FetchPartition, FetchTopic},
+    FetchRequest,
+};
 use norn_core::metadata::Endpoint;
 use norn_env::{
     clock::{self, Instant},
@@ -28,7 +31,7 @@ use self::{
 };
 use super::{
     session::{lock, FetchSessions},
-    Answer, Call, Context, Session,
+    Answer, Call, Context, Pace, Session,
 };
 use crate::server::{Reply, Response};
 
@@ -58,7 +61,7 @@ pub(super) async fn handle(call: Call, session: &mut Session) -> Reply {
     // The session is looked at when its turn comes, not on arrival: replies are made one after another, so that two
     // requests of one session never change it under each other.
     Reply::Waiting(Box::pin(async move {
-        match target(&ctx, answer.version, &sessions, &request) {
+        match target(&ctx, answer.version, &sessions, &request).await {
             Ok(target) => serve(ctx, answer, endpoint, target, limits).await,
             Err(error) => refuse(answer, error),
         }
@@ -80,52 +83,53 @@ struct Target {
     incremental: bool,
 }
 
-fn target(
+async fn target(
     ctx: &Context,
     version: i16,
     sessions: &Mutex<FetchSessions>,
     request: &FetchRequest,
 ) -> Result<Target, ErrorCode> {
     let by_id = version >= TOPIC_IDS_SINCE;
-    let wanted = request.topics.iter().flat_map(|topic| {
-        topic.partitions.iter().map(move |p| {
-            let name = (!by_id).then(|| Arc::from(topic.topic.as_str()));
-            let key = Key { name, id: TopicId(topic.topic_id), index: p.partition };
-            let leader_epoch = LeaderEpoch(p.current_leader_epoch);
-            let max_bytes = p.partition_max_bytes.max(0) as u64;
-            (key, Wanted { offset: Offset(p.fetch_offset), max_bytes, leader_epoch })
-        })
-    });
+    let wanted = wanted(request, by_id);
+    let mut pace = Pace::default();
     // Before version 7 the request has no epoch, and the decoder gives the final one.
     if !matches!(request.session_epoch, INITIAL_EPOCH | FINAL_EPOCH) {
         let found = lock(sessions).get(request.session_id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
-        let mut locked = lock(&found);
-        locked.advance(request.session_epoch)?;
-        if locked.by_id != by_id {
-            return Err(ErrorCode::FetchSessionTopicIdError);
+        {
+            let mut locked = lock(&found);
+            locked.advance(request.session_epoch)?;
+            if locked.by_id != by_id {
+                return Err(ErrorCode::FetchSessionTopicIdError);
+            }
+            locked.subscriptions.follow(ctx.partitions());
         }
-        let subscriptions = &mut locked.subscriptions;
-        subscriptions.follow(ctx.partitions());
         for topic in &request.forgotten_topics_data {
+            let name: Option<Arc<str>> = (!by_id).then(|| Arc::from(topic.topic.as_str()));
             for index in &topic.partitions {
-                let name = (!by_id).then(|| Arc::from(topic.topic.as_str()));
-                subscriptions.forget(&Key { name, id: TopicId(topic.topic_id), index: *index });
+                pace.next().await;
+                let key = Key { name: name.clone(), id: TopicId(topic.topic_id), index: *index };
+                lock(&found).subscriptions.forget(&key);
             }
         }
-        wanted.for_each(|(key, wanted)| subscriptions.set(key, wanted));
-        if subscriptions.len() > SESSION_PARTITIONS_MAX {
+        for (key, wanted) in wanted {
+            pace.next().await;
+            lock(&found).subscriptions.set(key, wanted);
+        }
+        if lock(&found).subscriptions.len() > SESSION_PARTITIONS_MAX {
             // The client starts over with all that it wants, and gets an answer without a session.
             lock(sessions).close(request.session_id);
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
-        drop(locked);
         return Ok(Target { session: found, id: request.session_id, incremental: true });
     }
     if request.session_id != 0 {
         lock(sessions).close(request.session_id);
     }
     let mut subscriptions = Subscriptions::new(ctx.partitions());
-    wanted.for_each(|(key, wanted)| subscriptions.set(key, wanted));
+    for (key, wanted) in wanted {
+        pace.next().await;
+        subscriptions.set(key, wanted);
+    }
     let opens = request.session_epoch == INITIAL_EPOCH
         && !request.topics.is_empty()
         && subscriptions.len() <= SESSION_PARTITIONS_MAX;
@@ -136,6 +140,22 @@ fn target(
     };
     let id = lock(&session).id;
     Ok(Target { session, id, incremental: false })
+}
+
+fn wanted(request: &FetchRequest, by_id: bool) -> Vec<(Key, Wanted)> {
+    let of_topic = |topic: &FetchTopic| {
+        let (name, id) = ((!by_id).then(|| Arc::from(topic.topic.as_str())), TopicId(topic.topic_id));
+        let of_partition = move |p: &FetchPartition| {
+            let wanted = Wanted {
+                offset: Offset(p.fetch_offset),
+                max_bytes: p.partition_max_bytes.max(0) as u64,
+                leader_epoch: LeaderEpoch(p.current_leader_epoch),
+            };
+            (Key { name: name.clone(), id, index: p.partition }, wanted)
+        };
+        topic.partitions.iter().map(of_partition).collect::<Vec<_>>()
+    };
+    request.topics.iter().flat_map(of_topic).collect()
 }
 
 fn refuse(answer: Answer, error: ErrorCode) -> Response {
@@ -151,11 +171,13 @@ async fn serve(ctx: Arc<Context>, answer: Answer, endpoint: Endpoint, target: Ta
     let mut stopping = ctx.stopping.clone();
     let mut found = Found::new();
     let mut bytes = 0;
+    let mut pace = Pace::default();
     loop {
         let pending = lock(&target.session).subscriptions.take_pending();
         // What has data stays pending, so that this counts all of it.
         let (mut urgent, mut there) = (false, 0_u64);
         for slot in pending {
+            pace.next().await;
             let subscribed = {
                 let locked = lock(&target.session);
                 locked.subscriptions.get(slot).map(|s| (s.key.clone(), s.wanted, s.partition.clone(), s.told))
