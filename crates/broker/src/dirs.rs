@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use futures::{stream, FutureExt, StreamExt};
 use norn_core::metadata::Image;
 use norn_env::{
-    descriptors,
+    descriptors::{self, Share},
     disk::Disk,
     task::{Handle, Tasks},
 };
@@ -21,9 +21,6 @@ use crate::{config::Config, lifecycle::BrokerError, partition::missing};
 
 /// How many partitions an error names.
 const NAMED_MAX: usize = 10;
-
-/// Descriptors that a start needs beside those of segments: checkpoints that are read, listeners, new segments.
-const DESCRIPTORS_BESIDE: u64 = 32;
 
 /// Logs whose files are counted at once: opening lists them again, which then costs no access to the disk.
 const LISTED_AT_ONCE: usize = 16;
@@ -139,10 +136,7 @@ pub(super) async fn logs_on_disk(
 /// Refuses the start if the logs cannot hold all their segments open. Else each that finds no descriptor would be offline
 /// for itself, and no client could connect and learn of it.
 async fn check_descriptors(dirs: &[LogDir], found: &BTreeMap<LogId, usize>) -> Result<(), BrokerError> {
-    let descriptors = descriptors::free();
-    if descriptors == u64::MAX {
-        return Ok(());
-    }
+    let Some(descriptors) = descriptors::left(Share::Start) else { return Ok(()) };
     let counted = found.iter().map(|(log, dir)| {
         let (log, dir) = (log.clone(), dirs[*dir].clone());
         async move { dir.segment_files(&log).await }.boxed()
@@ -154,9 +148,9 @@ async fn check_descriptors(dirs: &[LogDir], found: &BTreeMap<LogId, usize>) -> R
         // A log that cannot be listed is offline for a reason of its own.
         files += segments.unwrap_or(0) as u64;
     }
-    match files > 0 && files + DESCRIPTORS_BESIDE > descriptors {
-        true => Err(BrokerError::OpenFiles { logs, files, descriptors }),
-        false => Ok(()),
+    match files < descriptors {
+        true => Ok(()),
+        false => Err(BrokerError::OpenFiles { logs, files, descriptors }),
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::{watch, Semaphore};
 use tracing::{error, info, warn};
 
 use crate::{
-    api::{Context, RequestMemory, HANDLED},
+    api::{Context, Creations, RequestMemory, HANDLED},
     config::{Config, Listener},
     controller::{propose, Controller, MetadataMachine, Registration},
     coordinator::{CoordinatorManager, Coordinators},
@@ -87,8 +87,8 @@ pub enum BrokerError {
     )]
     MetadataTwice { dirs: String },
     #[error(
-        "there are logs of {logs} partitions with {files} segments, each an open file, and {descriptors} file descriptors: \
-         raise the limit of open files (ulimit -n)"
+        "there are logs of {logs} partitions with {files} segments, each an open file, and {descriptors} file descriptors for \
+         them: raise the limit of open files (ulimit -n)"
     )]
     OpenFiles { logs: u64, files: u64, descriptors: u64 },
     #[error("{0} ended unexpectedly")]
@@ -198,6 +198,7 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
             config.network.max_connections_per_ip,
         ),
         stopping: server_shutdown.clone(),
+        creations: Creations::new(),
         layers,
         config: Arc::new(config),
     });

@@ -6,6 +6,7 @@ use norn_env::task::{self, Shutdown};
 use norn_protocol::types::NodeId;
 use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
+use super::Creations;
 use crate::{
     config::Config, controller::Controller, coordinator::Coordinators, layers::BrokerLayers,
     metrics::Metrics, partition::PartitionTable, producer_ids::ProducerIds, server::ConnectionLimits,
@@ -23,6 +24,8 @@ pub(crate) struct Context {
     pub producer_ids: ProducerIds,
     /// The layers of settings that hold here.
     pub layers: Arc<BrokerLayers>,
+    /// The turns of requests that create partitions.
+    pub creations: Creations,
     pub metrics: Arc<Metrics>,
     pub request_memory: RequestMemory,
     /// The fetch sessions that all connections may have together.

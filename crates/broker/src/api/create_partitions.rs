@@ -11,7 +11,8 @@ use norn_protocol::{types::NodeId, ErrorCode};
 use super::{
     group::wire,
     repeated,
-    topics::{wait_until_open, Failure, Room},
+    room::{Room, Turn},
+    topics::{wait_until_open, Failure},
     Call, Context, Pace, Session,
 };
 use crate::server::Reply;
@@ -55,6 +56,7 @@ async fn grow(
         .assignments
         .as_ref()
         .map(|all| all.iter().map(|a| a.broker_ids.iter().map(|id| NodeId(id.0)).collect()).collect());
+    let turn = Turn::of(ctx, deadline).await?;
     let image = ctx.controller.image();
     if image.topic_by_name(name).is_none() {
         let message = "This server does not host this topic-partition.".to_owned();
@@ -62,9 +64,10 @@ async fn grow(
     }
     let asked = CreatePartitions { name, total: topic.count, assignments: assignments.as_deref() };
     let command = create_partitions(&image, placement, &asked)?;
-    Room::of(ctx).take(&command)?;
+    Room::of(ctx, &image).take(&command)?;
     if !validate_only {
-        ctx.controller.change(command, deadline).await?;
+        turn.change(command, deadline).await?;
+        drop(turn);
         wait_until_open(ctx, name, deadline).await;
     }
     Ok(())

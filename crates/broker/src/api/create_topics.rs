@@ -19,10 +19,11 @@ use norn_protocol::{
 
 use super::{
     group::wire,
-    topics::{decide, wait_until_open, Failure, Room},
+    room::{Room, Turn},
+    topics::{decide, wait_until_open, Failure},
     Call, Context, Session,
 };
-use crate::server::Reply;
+use crate::{controller::ChangeError, server::Reply};
 
 pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let request: CreateTopicsRequest = match call.decode() {
@@ -31,13 +32,14 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     };
     let ctx = &call.ctx;
     let deadline = call.deadline(request.timeout_ms);
+    let turn = Turn::of(ctx, deadline).await;
     let image = ctx.controller.image();
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     for topic in &request.topics {
         *times.entry(topic.name.as_str()).or_default() += 1;
     }
     let mut placement = Placement::of(&image);
-    let mut room = Room::of(ctx);
+    let mut room = Room::of(ctx, &image);
     let decided: Vec<Result<(TopicId, Command), Failure>> = request
         .topics
         .iter()
@@ -53,12 +55,14 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         .collect();
     let changes = decided.into_iter().map(|decided| async {
         let (id, command) = decided?;
+        let turn = turn.as_ref().map_err(ChangeError::clone)?;
         if !request.validate_only {
-            ctx.controller.change(command.clone(), deadline).await?;
+            turn.change(command.clone(), deadline).await?;
         }
         Ok::<_, Failure>((id, command))
     });
     let results: Vec<Result<(TopicId, Command), Failure>> = join_all(changes).await;
+    drop(turn);
     if !request.validate_only {
         for (topic, result) in request.topics.iter().zip(&results) {
             if result.is_ok() {

@@ -4,6 +4,7 @@
 
 mod context;
 mod group;
+mod room;
 mod session;
 mod topics;
 
@@ -23,6 +24,7 @@ use norn_protocol::{
 use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use context::{Context, RequestMemory};
+pub(crate) use room::Creations;
 pub(crate) use session::Session;
 
 use crate::server::{Reply, Response};

@@ -8,16 +8,16 @@ use norn_core::metadata::{
 };
 use norn_env::{
     clock::{self, Instant},
-    descriptors, rand, select, task,
+    rand, select, task,
 };
-use norn_protocol::{
-    types::{NodeId, TopicId},
-    ErrorCode,
-};
-use tracing::{info, warn};
+use norn_protocol::{types::TopicId, ErrorCode};
+use tracing::info;
 use uuid::Uuid;
 
-use super::{Context, Pace};
+use super::{
+    room::{Room, Turn},
+    Context, Pace,
+};
 use crate::{controller::ChangeError, coordinator::OFFSETS_TOPIC};
 
 /// What `segment.bytes` and `internal.segment.bytes` allow at the least. `offsets.topic.segment.bytes` allows less, as it
@@ -40,44 +40,6 @@ impl From<AdminError> for Failure {
 impl From<ChangeError> for Failure {
     fn from(error: ChangeError) -> Self {
         Failure { code: error.code(), message: error.to_string() }
-    }
-}
-
-/// The room that there is for new logs. A partition whose log cannot be opened would be offline from its first moment, and
-/// the last descriptors are for the next segments of the logs that are there.
-pub(super) struct Room {
-    node: NodeId,
-    logs: u64,
-}
-
-impl Room {
-    pub fn of(ctx: &Context) -> Room {
-        Room { node: ctx.node, logs: descriptors::room_for_logs() }
-    }
-
-    /// Takes what the new partitions of `command` need on this broker.
-    pub fn take(&mut self, command: &Command) -> Result<(), Failure> {
-        let (Command::CreateTopic { assignments, .. } | Command::CreatePartitions { assignments, .. }) =
-            command
-        else {
-            return Ok(());
-        };
-        let logs = assignments.iter().filter(|replicas| replicas.contains(&self.node)).count() as u64;
-        match self.logs.checked_sub(logs) {
-            Some(left) => {
-                self.logs = left;
-                Ok(())
-            }
-            None => {
-                let message = format!(
-                    "The broker has too few file descriptors for {logs} more partition(s): the limit of open files (ulimit -n) leaves \
-                     room for {}.",
-                    self.logs
-                );
-                warn!("partitions are not created: {message}");
-                Err(Failure { code: ErrorCode::PolicyViolation, message })
-            }
-        }
     }
 }
 
@@ -157,9 +119,12 @@ pub(super) async fn create(
     asked: &CreateTopic<'_>,
     deadline: Instant,
 ) -> Result<TopicId, Failure> {
-    let (id, command) = decide(ctx, &ctx.controller.image(), placement, asked)?;
-    Room::of(ctx).take(&command)?;
-    ctx.controller.change(command, deadline).await?;
+    let turn = Turn::of(ctx, deadline).await?;
+    let image = ctx.controller.image();
+    let (id, command) = decide(ctx, &image, placement, asked)?;
+    Room::of(ctx, &image).take(&command)?;
+    turn.change(command, deadline).await?;
+    drop(turn);
     wait_until_open(ctx, asked.name, deadline).await;
     Ok(id)
 }
@@ -235,25 +200,4 @@ pub(super) async fn wait_until_led(
     let what = || format!("partition {}-{index} to open", topic.name);
     let _ = task::wait(what, clock::timeout_at(deadline, opened)).await;
     true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn new_partitions_share_the_room_that_there_is_on_this_broker() {
-        let topic = |replicas: &[&[i32]]| Command::CreateTopic {
-            name: "t".to_owned(),
-            id: TopicId(Uuid::from_bytes([1; 16])),
-            assignments: replicas.iter().map(|ids| ids.iter().copied().map(NodeId).collect()).collect(),
-            configs: vec![],
-        };
-        let mut room = Room { node: NodeId(1), logs: 3 };
-        assert!(room.take(&topic(&[&[1], &[1, 2]])).is_ok());
-        let refused = room.take(&topic(&[&[1], &[2, 1]])).err().unwrap();
-        assert_eq!(refused.code, ErrorCode::PolicyViolation);
-        assert!(refused.message.contains("(ulimit -n) leaves room for 1."), "{}", refused.message);
-        assert!(room.take(&topic(&[&[2], &[2], &[1]])).is_ok());
-    }
 }

@@ -64,9 +64,14 @@ impl PartitionTable {
         })
     }
 
+    /// Whether the partition has taken up its role.
+    pub fn is_open(&self, id: TopicId, index: i32) -> bool {
+        self.by_id.contains_key(&(id, index))
+    }
+
     /// Whether the partition has taken up its role, or could not be opened: what it answers now is no matter of its start.
     pub fn is_settled(&self, id: TopicId, index: i32) -> bool {
-        self.by_id.contains_key(&(id, index)) || self.offline.contains(&(id, index))
+        self.is_open(id, index) || self.offline.contains(&(id, index))
     }
 
     /// The partitions that could not be opened.

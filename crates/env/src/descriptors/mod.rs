@@ -1,7 +1,7 @@
 //! File descriptors: how many this process may have open (`ulimit -n`), and for whom the last of them are kept.
 //!
-//! A connection that is refused comes again; a log that cannot open its next file is offline. So connections leave a
-//! share of the descriptors to files, and new logs a share of that to those that are there.
+//! A connection that is refused comes again; a log that cannot open its next file is offline. So each user of descriptors
+//! has a [`Share`], behind which the others still find some.
 //!
 //! Simulated nodes have descriptors without end.
 
@@ -11,18 +11,24 @@ mod real;
 #[cfg(not(madsim))]
 pub use real::*;
 
-/// How many descriptors are not taken.
-pub fn free() -> u64 {
-    #[cfg(madsim)]
-    return u64::MAX;
-    #[cfg(not(madsim))]
-    real::taken_of_limit().map_or(0, |(taken, limit)| limit.saturating_sub(taken))
+/// Up to where a user may take descriptors, in eighths of the limit. Each has less than the next: what is created can be
+/// started again, a broker that starts can be connected to, and who looks after one that refuses connections sees why. The
+/// rest is for the next segments of logs, and of each log that is written for a second file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    NewLogs = 4,
+    Start = 5,
+    Connections = 6,
+    Probes = 7,
 }
 
-/// How many more logs may be created, if each begins with one file.
-pub fn room_for_logs() -> u64 {
+/// How many descriptors of a share are not taken. `None` where that cannot be told: nothing is to be refused for them.
+pub fn left(share: Share) -> Option<u64> {
     #[cfg(madsim)]
-    return u64::MAX;
+    {
+        let _ = share;
+        None
+    }
     #[cfg(not(madsim))]
-    real::taken_of_limit().map_or(0, |(taken, limit)| real::left_for_logs(taken, limit))
+    real::left(share)
 }

@@ -3,12 +3,10 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-/// One in so many descriptors is kept for files, against the broker's connections.
-const KEPT_FROM_CONNECTIONS: u64 = 4;
-/// As [`KEPT_FROM_CONNECTIONS`], against those who look after the broker and are to see why it refuses connections.
-const KEPT_FROM_PROBES: u64 = 8;
-/// As [`KEPT_FROM_CONNECTIONS`], against new logs: what those that are there need for their next segments.
-const KEPT_FROM_NEW_LOGS: u64 = 8;
+use super::Share;
+
+/// Where this process sees what it has open.
+const OPEN: &str = "/proc/self/fd";
 
 /// What the limit was, and is after [`raise_limit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,29 +58,39 @@ pub(crate) fn explain(error: io::Error) -> io::Error {
 
 /// An error if a connection of the broker that was just accepted is one too many.
 pub(crate) fn check_connection(socket: &impl AsRawFd) -> io::Result<()> {
-    check(socket.as_raw_fd(), limit()?, KEPT_FROM_CONNECTIONS)
+    check(socket.as_raw_fd(), limit()?, Share::Connections)
 }
 
 /// An error if a connection for metrics or health that was just accepted is one too many.
 pub fn check_probe(socket: &impl AsRawFd) -> io::Result<()> {
-    check(socket.as_raw_fd(), limit()?, KEPT_FROM_PROBES)
+    check(socket.as_raw_fd(), limit()?, Share::Probes)
 }
 
-/// How many descriptors are taken, and the limit. `None` where that cannot be told, as when all are.
-pub(super) fn taken_of_limit() -> Option<(u64, u64)> {
-    let taken = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
-    Some((taken, limit().ok()?))
+pub(super) fn left(share: Share) -> Option<u64> {
+    let limit = limit().ok()?;
+    Some(share.of(limit).saturating_sub(taken(limit, OPEN)?))
 }
 
-/// How many of the others new logs may take.
-pub(super) fn left_for_logs(taken: u64, limit: u64) -> u64 {
-    (limit - limit / KEPT_FROM_NEW_LOGS).saturating_sub(taken)
+/// How many descriptors are taken, unless that cannot be told: without /proc, or without the right to look.
+fn taken(limit: u64, open: &str) -> Option<u64> {
+    match std::fs::read_dir(open) {
+        Ok(open) => Some(open.count() as u64),
+        // Not even one to look with.
+        Err(error) if ran_out(&error) => Some(limit),
+        Err(_) => None,
+    }
+}
+
+impl Share {
+    fn of(self, limit: u64) -> u64 {
+        limit / 8 * self as u64
+    }
 }
 
 /// A new descriptor is the lowest that is free: all below it are taken, and so it tells how many are left.
-fn check(new: RawFd, limit: u64, kept: u64) -> io::Result<()> {
+fn check(new: RawFd, limit: u64, share: Share) -> io::Result<()> {
     let taken = u64::try_from(new).unwrap_or(0) + 1;
-    match taken > limit - limit / kept {
+    match taken > share.of(limit) {
         true => Err(io::Error::other(format!(
             "{taken} of {limit} file descriptors are taken, the rest is kept for files; raise the limit of open files (ulimit -n)"
         ))),
@@ -96,12 +104,12 @@ mod tests {
 
     #[test]
     fn connections_leave_a_quarter_of_the_descriptors_and_probes_an_eighth() {
-        assert!(check(767, 1024, KEPT_FROM_CONNECTIONS).is_ok());
-        let error = check(768, 1024, KEPT_FROM_CONNECTIONS).unwrap_err().to_string();
+        assert!(check(767, 1024, Share::Connections).is_ok());
+        let error = check(768, 1024, Share::Connections).unwrap_err().to_string();
         assert!(error.starts_with("769 of 1024 file descriptors are taken"), "{error}");
-        assert!(check(895, 1024, KEPT_FROM_PROBES).is_ok());
-        assert!(check(896, 1024, KEPT_FROM_PROBES).is_err());
-        assert!(check(i32::MAX, libc::RLIM_INFINITY, KEPT_FROM_CONNECTIONS).is_ok());
+        assert!(check(895, 1024, Share::Probes).is_ok());
+        assert!(check(896, 1024, Share::Probes).is_err());
+        assert!(check(i32::MAX, libc::RLIM_INFINITY, Share::Connections).is_ok());
     }
 
     #[test]
@@ -113,10 +121,19 @@ mod tests {
     }
 
     #[test]
-    fn new_logs_have_room_where_descriptors_are_free() {
-        let (free, room) = (super::super::free(), super::super::room_for_logs());
-        assert!(0 < room && room <= free, "{room} of {free}");
-        assert_eq!([20, 262, 263, 299].map(|taken| left_for_logs(taken, 300)), [243, 1, 0, 0]);
+    fn what_is_created_can_be_started_and_what_is_started_connected_to() {
+        let shares = [Share::NewLogs, Share::Start, Share::Connections, Share::Probes];
+        assert_eq!(shares.map(|share| share.of(300)), [148, 185, 222, 259]);
+        for limit in [64, 300, 1024, 1 << 20] {
+            assert!(shares.map(|share| share.of(limit) + 8).is_sorted_by(|less, more| less + 8 <= *more));
+        }
+        assert!(0 < left(Share::NewLogs).unwrap());
+    }
+
+    #[test]
+    fn nothing_is_refused_where_it_cannot_be_told_what_is_taken() {
+        assert_eq!(taken(300, "/nowhere"), None);
+        assert!((1..300).contains(&taken(300, OPEN).unwrap()));
     }
 
     #[test]
