@@ -123,6 +123,26 @@ def test_more_partitions_than_there_are_descriptors_are_refused_with_the_reason(
     assert "partitions are not created: " in broker.log() and "offline" not in broker.log()
 
 
+def test_what_may_be_created_at_once_is_open_and_served_after_the_next_start(tmp_path, monkeypatch, broker):
+    broker.stop()
+    limited = tmp_path / "limited"
+    limited.write_text(f'#!/bin/sh\nulimit -n 300\nexec {NORN} "$@"\n')
+    limited.chmod(0o755)
+    monkeypatch.setattr("broker.NORN", limited)
+    broker.start()
+    create = lambda topic, partitions: subprocess.Popen(
+        [NORN, "topic", "create", topic, "-p", str(partitions), "-b", broker.bootstrap], stderr=subprocess.DEVNULL
+    )
+    wide = [create(f"wide-{n}", 50) for n in range(6)]
+    assert sorted(creation.wait(30) for creation in wide) == [0, 0, 1, 1, 1, 1]
+    narrow = [f"narrow-{n}" for n in range(10)]
+    assert {create(topic, 10).wait(30) for topic in narrow} == {0, 1}, "until nothing more may be created"
+    assert "offline" not in broker.log()
+    assert broker.stop() == 0
+    broker.start()
+    assert "offline" not in broker.log() and "could not be accepted" not in broker.log()
+
+
 def test_many_logs_close_in_order_with_few_descriptors_left(broker):
     create = [NORN, "topic", "create", "many", "-p", "200", "-b", broker.bootstrap]
     subprocess.run(create, check=True, capture_output=True, timeout=30)
