@@ -1,6 +1,6 @@
 //! The data directories at the start: which there are, which are gone, and what lies in them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use futures::{stream, FutureExt, StreamExt};
 use norn_core::metadata::Image;
@@ -14,10 +14,15 @@ use norn_log::{
     LogId,
 };
 use norn_protocol::types::NodeId;
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::{config::Config, lifecycle::BrokerError, partition::missing};
+use crate::{
+    config::Config,
+    lifecycle::BrokerError,
+    partition::{adopt, missing},
+};
 
 /// How many partitions an error names.
 const NAMED_MAX: usize = 10;
@@ -114,10 +119,12 @@ async fn check_all(config: &Config) -> Result<(), BrokerError> {
     }
 }
 
-/// The logs on disk, with the data directory that each is in; and those whose topics cannot be told.
+/// The logs on disk, with the data directory that each is in; and those whose topics neither they nor the image tell.
 pub(super) async fn logs_on_disk(
     dirs: &[LogDir],
     logs: Vec<FoundLogs>,
+    image: &watch::Receiver<Arc<Image>>,
+    node: NodeId,
 ) -> Result<(BTreeMap<LogId, usize>, Vec<(LogId, usize)>), BrokerError> {
     let mut found = BTreeMap::new();
     let mut unidentified = vec![];
@@ -129,6 +136,8 @@ pub(super) async fn logs_on_disk(
             }
         }
     }
+    let image = image.borrow().clone();
+    let unidentified = adopt(&image, node, &mut found, unidentified);
     check_descriptors(dirs, &found).await?;
     Ok((found, unidentified))
 }

@@ -29,7 +29,7 @@ use crate::{
     dirs,
     layers::BrokerLayers,
     metrics::Metrics,
-    partition::{adopt, Manager, ManagerSetup, PartitionTable},
+    partition::{Manager, ManagerSetup, PartitionTable},
     probe::Probe,
     producer_ids::ProducerIds,
     server::{Bound, ConnectionLimits, Server},
@@ -143,9 +143,8 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         norn_quorum::start(quorum_config, metadata_dir.disk().clone(), machine).await?;
     let deadline = clock::now() + METADATA_TIMEOUT;
     lead(&quorum, &mut quorum_task, config.node_id as u64, deadline).await?;
-    let (mut found, unidentified) = dirs::logs_on_disk(&dirs, logs).await?;
+    let (found, unidentified) = dirs::logs_on_disk(&dirs, logs, &image, node).await?;
     form_cluster(&quorum, &image, metadata_dir, found.len() + unidentified.len(), deadline).await?;
-    let unidentified = adopt(&image.borrow().clone(), node, &mut found, unidentified);
     let advertised = bound[0].advertised().clone();
     let directories = dirs::with_absent(&image.borrow().clone(), node, &dirs, &found, &mut lost);
     let registration = Registration { node, directories, endpoint: advertised, rack: config.rack.clone() };
