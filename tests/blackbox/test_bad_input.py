@@ -1,9 +1,11 @@
 """Bytes that no client should send: each ends in a Kafka error or a closed connection with a log line, and costs nothing."""
 
+import itertools
 import os
 import random
 import socket
 import struct
+import threading
 import time
 
 import pytest
@@ -170,7 +172,11 @@ def test_a_request_cut_anywhere_is_waited_for_and_then_forgotten(broker, name):
     data = SOUND[name]
     assert len(replies(talk(broker, data)[0])) == 1, "the request itself is sound"
     for cut in range(len(data)):
-        assert talk(broker, data[:cut])[0] == b""
+        since = len(broker.log())
+        got, port = talk(broker, data[:cut])
+        assert got == b""
+        if cut > 0:
+            assert f"after {cut} bytes" in closed_line(broker, port, since)
         # The same with a size that says that this is all.
         if cut > 4:
             replies(talk(broker, sized(data[4:cut]))[0])
@@ -190,6 +196,62 @@ def test_a_request_with_flipped_bytes_ends_in_a_reply_or_a_closed_connection(bro
         except TimeoutError:
             assert name == "fetch", "only a long poll may wait"
     assert broker.answers()
+
+
+def names(count, tail=b""):
+    """An array of structures that begin with a name."""
+    return struct.pack(">i", count) + b"".join(text(f"{number:06}") + tail for number in range(count))
+
+
+def fetched(count):
+    partitions = b"".join(struct.pack(">iqi", index, 0, 1000) for index in range(count))
+    return struct.pack(">iiiibi", -1, 10, 0, 1 << 20, 0, 1) + text("there") + struct.pack(">i", count) + partitions
+
+
+def joining(first):
+    """A JoinGroup with 60000 protocols."""
+    protocols = struct.pack(">i", 60_000) + b"".join(text(f"{first}{number:06}") + struct.pack(">i", 0) for number in range(60_000))
+    return text("g") + struct.pack(">ii", 30_000, 1_000) + text("") + text("consumer") + protocols
+
+
+def colliding(count):
+    """Names that a metric could not tell from "a.a.a...": none of them may be created."""
+    ways = itertools.islice(itertools.product("._", repeat=16), 1, count + 1)
+    return struct.pack(">i", count) + b"".join(text("a" + "".join(sign + "a" for sign in way)) for way in ways)
+
+
+# So many things in one request that each may not be held against all others.
+LONG = {
+    "incremental-alter-configs": [(44, 0, struct.pack(">i", 100_000) + b"".join(b"\2" + text(f"{n:06}") + bytes(4) for n in range(100_000)) + b"\1")],
+    "create-partitions": [(37, 0, names(60_000, struct.pack(">ii", 5, -1)) + struct.pack(">ib", 1000, 1))],
+    "offset-commit": [(8, 2, text("long") + struct.pack(">i", -1) + text("") + struct.pack(">qi", -1, 50_000) + (text("there") + struct.pack(">iiqh", 1, 0, 1, 0)) * 50_000)],
+    "metadata": [(METADATA, 4, colliding(60_000) + b"\1")],
+    "fetch": [(FETCH, 4, fetched(100_000))],
+    "join-group": [(11, 1, joining("a")), (11, 1, joining("b"))],
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_request_that_names_very_many_things_holds_up_nobody(tmp_path, name):
+    with Broker(tmp_path) as broker:
+        create_topics(broker.bootstrap, "there", partitions=1)
+        create_topics(broker.bootstrap, "a" + ".a" * 16, partitions=1)
+        talk(broker, sized(head(10, 0) + text("g")))
+        time.sleep(1)
+        sockets, longest = [], 0
+        for key, version, body in LONG[name]:
+            sockets.append(socket.create_connection(("127.0.0.1", broker.port), 60))
+            sockets[-1].sendall(sized(head(key, version) + body))
+            answered = threading.Thread(target=sockets[-1].recv, args=(4,))
+            answered.start()
+            while answered.is_alive():
+                began = time.monotonic()
+                assert broker.answers()
+                longest = max(longest, time.monotonic() - began)
+                time.sleep(0.01)
+        for one in sockets:
+            one.close()
+        assert longest < 2, f"others waited for {longest:.1f} s"
 
 
 def test_random_bodies_of_every_api_and_version_end_in_a_reply_or_a_closed_connection(broker):
