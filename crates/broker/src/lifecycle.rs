@@ -192,10 +192,7 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         fetch_session_slots: Arc::new(Semaphore::new(
             config.network.fetch_session_slots.min(Semaphore::MAX_PERMITS),
         )),
-        connections: ConnectionLimits::new(
-            config.network.max_connections,
-            config.network.max_connections_per_ip,
-        ),
+        connections: connection_limits(&config),
         stopping: server_shutdown.clone(),
         creations: Creations::new(),
         layers,
@@ -228,6 +225,10 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         stop_partitions,
     };
     Ok(Broker { listeners, metrics, parts, shutdown })
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits::new(config.network.max_connections, config.network.max_connections_per_ip)
 }
 
 fn request_memory(config: &Config) -> u32 {
