@@ -12,7 +12,11 @@ use kafka_protocol::messages::{
 };
 use norn_core::metadata::{Image, Partition, Topic};
 use norn_env::clock::Duration;
-use norn_protocol::{topic, types::{NodeId, TopicId}, ErrorCode};
+use norn_protocol::{
+    topic,
+    types::{NodeId, TopicId},
+    ErrorCode,
+};
 
 use super::{group::wire, topics, Call, Pace, Session};
 use crate::server::Reply;
@@ -39,21 +43,8 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         Err(close) => return close,
     };
     let ctx = &call.ctx;
-    // Version 0 asks for all topics by an empty list, later ones by null.
-    let all = request.topics.as_ref().is_none_or(|topics| call.version == 0 && topics.is_empty());
-    let mut seen = BTreeSet::new();
-    let asked: Vec<Asked> = match (&request.topics, all) {
-        (Some(topics), false) => topics
-            .iter()
-            .map(|t| match &t.name {
-                Some(name) => Asked::Name(name.0.as_str().to_owned()),
-                None => Asked::Id(TopicId(t.topic_id)),
-            })
-            // As by Kafka each is answered once, however often it is named.
-            .filter(|asked| seen.insert(asked.clone()))
-            .collect(),
-        _ => vec![],
-    };
+    let all = asks_for_all(&request, call.version);
+    let asked = if all { vec![] } else { asked(&request) };
     let may_create = ctx.config.topics.auto_create && (call.version < 4 || request.allow_auto_topic_creation);
     let mut image = ctx.controller.image();
     let mut failed: BTreeMap<String, ErrorCode> = BTreeMap::new();
@@ -61,12 +52,15 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         let missing: Vec<String> = asked
             .iter()
             .filter_map(|asked| match asked {
-                Asked::Name(name) if topic::validate(name).is_ok() && image.topic_by_name(name).is_none() => Some(name.clone()),
+                Asked::Name(name) if topic::validate(name).is_ok() && image.topic_by_name(name).is_none() => {
+                    Some(name.clone())
+                }
                 _ => None,
             })
             .collect();
         if !missing.is_empty() {
-            failed = topics::auto_create(ctx, missing, call.received + CREATE_TIMEOUT).await.into_iter().collect();
+            failed =
+                topics::auto_create(ctx, missing, call.received + CREATE_TIMEOUT).await.into_iter().collect();
             image = ctx.controller.image();
         }
     }
@@ -97,6 +91,21 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             .with_topics(topics)
             .with_cluster_authorized_operations(OPERATIONS_UNKNOWN),
     )
+}
+
+/// Version 0 asks for all topics by an empty list, later ones by null.
+fn asks_for_all(request: &MetadataRequest, version: i16) -> bool {
+    request.topics.as_ref().is_none_or(|topics| version == 0 && topics.is_empty())
+}
+
+/// The topics that are asked for. As by Kafka each is answered once, however often it is named.
+fn asked(request: &MetadataRequest) -> Vec<Asked> {
+    let mut seen = BTreeSet::new();
+    let each = request.topics.iter().flatten().map(|topic| match &topic.name {
+        Some(name) => Asked::Name(name.0.as_str().to_owned()),
+        None => Asked::Id(TopicId(topic.topic_id)),
+    });
+    each.filter(|asked| seen.insert(asked.clone())).collect()
 }
 
 fn describe(
@@ -131,7 +140,8 @@ fn describe(
 }
 
 fn found(topic: &Arc<Topic>, image: &Image, node: NodeId) -> MetadataResponseTopic {
-    let partitions = topic.partitions.iter().enumerate().map(|(index, p)| partition(index as i32, p, image, node));
+    let partitions =
+        topic.partitions.iter().enumerate().map(|(index, p)| partition(index as i32, p, image, node));
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(wire(&topic.name))))
         .with_topic_id(topic.id.0)

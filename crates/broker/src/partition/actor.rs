@@ -102,9 +102,8 @@ pub(super) struct Actor {
 
 /// Runs one partition to its end.
 pub(super) async fn run(setup: Setup) -> PartitionEnd {
-    let settings = settings(&setup.config);
     let mut actor = Actor {
-        replica: Replica::new(setup.node, settings, setup.log.start(), setup.log.end()),
+        replica: Replica::new(setup.node, settings(&setup.config), setup.log.start(), setup.log.end()),
         sync_submitted: setup.log.durable_end(),
         id: setup.id,
         log: setup.log,

@@ -152,7 +152,8 @@ impl Actor {
 
     async fn each_has_a_key(&mut self, batch: &Batch) -> Result<bool, ErrorCode> {
         let (header, bytes) = (batch.header, batch.bytes.clone());
-        let keyed = move || decode_records(&bytes).map(|records| records.iter().all(|record| record.key.is_some()));
+        let keyed =
+            move || decode_records(&bytes).map(|records| records.iter().all(|record| record.key.is_some()));
         let plain = header.compression() == Ok(Compression::None);
         let keyed = if plain && batch.bytes.len() <= LOOKED_INTO_HERE_MAX {
             keyed()

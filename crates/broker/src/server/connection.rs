@@ -60,7 +60,9 @@ pub(super) async fn serve(
         end = reading => end,
     };
     match &read_end {
-        ReadEnd::Malformed(_) | ReadEnd::Slow { .. } | ReadEnd::Cut { .. } => info!(%peer, "connection closed: {read_end}"),
+        ReadEnd::Malformed(_) | ReadEnd::Slow { .. } | ReadEnd::Cut { .. } => {
+            info!(%peer, "connection closed: {read_end}")
+        }
         other => debug!(%peer, "no more requests: {other}"),
     }
     if clock::timeout_at(clock::now() + DRAIN, sending).await.is_err() {

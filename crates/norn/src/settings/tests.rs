@@ -112,7 +112,8 @@ fn only_variables_that_are_settings_become_layers() {
         ("NORN_BROKER_RACK", ""),
         ("HOME", "/root"),
     ];
-    let layers = of_environment(variables.into_iter().map(|(var, value)| (var.into(), value.into()))).unwrap();
+    let layers =
+        of_environment(variables.into_iter().map(|(var, value)| (var.into(), value.into()))).unwrap();
     let keys: Vec<&str> = layers.iter().map(|layer| layer.key.as_str()).collect();
     assert_eq!(keys, ["flush.mode", "log.dirs"]);
 }

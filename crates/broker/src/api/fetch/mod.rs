@@ -17,7 +17,8 @@ use norn_core::metadata::Endpoint;
 use norn_env::{
     clock::{self, Instant},
     disk::File,
-    select, task,
+    select,
+    task::{self, Shutdown},
 };
 use norn_protocol::{
     fetch::{FetchResponse, FetchedPartition, FetchedTopic, NodeEndpoint},
@@ -33,7 +34,10 @@ use super::{
     session::{lock, FetchSessions},
     Answer, Call, Context, Pace, Session,
 };
-use crate::server::{Reply, Response};
+use crate::{
+    partition::{Partition, ReadySet},
+    server::{Reply, Response},
+};
 
 /// KIP-227: the epoch of a request that opens a session, and of one that wants none.
 const INITIAL_EPOCH: i32 = 0;
@@ -166,7 +170,13 @@ fn refuse(answer: Answer, error: ErrorCode) -> Response {
 type Found = BTreeMap<u32, (Key, FetchedPartition<File>)>;
 
 /// Reads until enough is there or the deadline passes, then encodes.
-async fn serve(ctx: Arc<Context>, answer: Answer, endpoint: Endpoint, target: Target, limits: Limits) -> Response {
+async fn serve(
+    ctx: Arc<Context>,
+    answer: Answer,
+    endpoint: Endpoint,
+    target: Target,
+    limits: Limits,
+) -> Response {
     let ready = lock(&target.session).subscriptions.ready();
     let mut stopping = ctx.stopping.clone();
     let mut found = Found::new();
@@ -187,15 +197,8 @@ async fn serve(ctx: Arc<Context>, answer: Answer, endpoint: Endpoint, target: Ta
                 bytes -= len(&earlier);
             }
             let room = limits.max_bytes.saturating_sub(bytes);
-            let read = match partition {
-                Ok(partition) => {
-                    let view = partition.view();
-                    let read = read(&ctx, &view, &key, wanted, room, bytes == 0).await;
-                    there = there.saturating_add(available(&read, view.high_watermark_at, wanted));
-                    read
-                }
-                Err(error) => FetchedPartition::failed(PartitionIndex(key.index), error),
-            };
+            let (read, has) = look(&ctx, partition, &key, wanted, room, bytes == 0).await;
+            there = there.saturating_add(has);
             let read_len = len(&read);
             bytes += read_len;
             urgent |= read.error.is_some();
@@ -220,20 +223,50 @@ async fn serve(ctx: Arc<Context>, answer: Answer, endpoint: Endpoint, target: Ta
         if enough || clock::now() >= limits.deadline {
             break;
         }
-        let moved = clock::timeout_at(limits.deadline, ready.moved());
-        select! {
-            _ = stopping.signaled() => break,
-            moved = task::wait(|| "records beyond the fetch offset".into(), moved) => {
-                if moved.is_err() {
-                    break;
-                }
-            }
+        if !has_moved(&ready, &mut stopping, limits.deadline).await {
+            break;
         }
     }
     respond(&ctx, answer, endpoint, &target, found, bytes)
 }
 
-fn respond(ctx: &Context, answer: Answer, endpoint: Endpoint, target: &Target, found: Found, bytes: u64) -> Response {
+/// Waits for a move of what is watched; false at the deadline, or when the broker stops.
+async fn has_moved(ready: &ReadySet, stopping: &mut Shutdown, deadline: Instant) -> bool {
+    let moved = clock::timeout_at(deadline, ready.moved());
+    select! {
+        _ = stopping.signaled() => false,
+        moved = task::wait(|| "records beyond the fetch offset".into(), moved) => moved.is_ok(),
+    }
+}
+
+/// What there is for the client of one partition, and how much it has in all.
+async fn look(
+    ctx: &Context,
+    partition: Result<Arc<Partition>, ErrorCode>,
+    key: &Key,
+    wanted: Wanted,
+    room: u64,
+    whole_first: bool,
+) -> (FetchedPartition<File>, u64) {
+    match partition {
+        Ok(partition) => {
+            let view = partition.view();
+            let read = read(ctx, &view, key, wanted, room, whole_first).await;
+            let has = available(&read, view.high_watermark_at, wanted);
+            (read, has)
+        }
+        Err(error) => (FetchedPartition::failed(PartitionIndex(key.index), error), 0),
+    }
+}
+
+fn respond(
+    ctx: &Context,
+    answer: Answer,
+    endpoint: Endpoint,
+    target: &Target,
+    found: Found,
+    bytes: u64,
+) -> Response {
     let mut topics: Vec<FetchedTopic<File>> = vec![];
     let mut leader_told = false;
     let mut session = lock(&target.session);
@@ -253,7 +286,12 @@ fn respond(ctx: &Context, answer: Answer, endpoint: Endpoint, target: &Target, f
     ctx.metrics.fetched(bytes);
     let endpoints = if leader_told {
         // KIP-951: where the leader is that an error names.
-        vec![NodeEndpoint { node: ctx.node, host: endpoint.host, port: endpoint.port.into(), rack: ctx.config.rack.clone() }]
+        vec![NodeEndpoint {
+            node: ctx.node,
+            host: endpoint.host,
+            port: endpoint.port.into(),
+            rack: ctx.config.rack.clone(),
+        }]
     } else {
         vec![]
     };
