@@ -10,7 +10,9 @@ use norn_protocol::compression::Compression;
 use norn_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use norn_protocol::messages::create_topics_request::CreatableTopic;
 use norn_protocol::messages::delete_topics_request::DeleteTopicState;
-use norn_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest};
+use norn_protocol::messages::{
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, ProduceRequest,
+};
 use norn_protocol::ApiKey;
 use uuid::Uuid;
 
@@ -19,7 +21,9 @@ use super::admin::TIMEOUT_MS;
 use super::errors::{INVALID_PARTITIONS, TOPIC_ALREADY_EXISTS, UNKNOWN_TOPIC_OR_PARTITION};
 use super::reading::{latest, read_to, Reading};
 use crate::check::{Content, Event, TopicFacts, Tp, Trim};
-use crate::client::{encode_batch, produce_request, BatchSpec, ProduceAnswer};
+use crate::client::{
+    encode_batch, produce_request, BatchSpec, CallError, Connection, Pending, ProduceAnswer,
+};
 
 /// How long a reader of a topic without a promise takes the latest offset for the latest.
 const LATEST_HOLDS: Duration = Duration::from_secs(10);
@@ -63,7 +67,13 @@ pub async fn live(actor: &mut Actor, names: &mut Names) {
             return;
         }
         // The last one stays, to be read back in the end.
-        if again == 1 || actor.cluster.dice().chance(0.3) || !delete(actor, &tp).await {
+        if again == 1 || actor.cluster.dice().chance(0.3) {
+            return;
+        }
+        if actor.cluster.dice().chance(0.5) {
+            hurry(actor, &tp).await;
+        }
+        if !delete(actor, &tp).await {
             return;
         }
     }
@@ -122,17 +132,10 @@ async fn fill(actor: &mut Actor, tp: &Tp) -> bool {
     let stream = actor.new_stream();
     let mut counter = 0;
     for _ in 0..actor.cluster.dice().range(1..6) {
-        let Ok(version) = actor.cluster.version(&connection, ApiKey::Produce as i16, 3) else { return false };
         let count = actor.cluster.dice().range(1..10) as u32;
         let first = Content { client: actor.cluster.client(), stream, counter };
         counter += u64::from(count);
-        let compression = Compression::None;
-        let timestamp = clock::wall_ms();
-        let spec =
-            BatchSpec { first, count, padding: 30, compression, producer: None, timestamp, headers: false };
-        let parts = vec![(tp.partition, encode_batch(&spec))];
-        let request = produce_request(version, -1, TIMEOUT_MS, (&tp.topic, tp.id), parts);
-        let Ok(pending) = connection.send_at(version, &request).await else { return false };
+        let Ok(pending) = send(actor, &connection, tp, first, count).await else { return false };
         let Ok((response, span)) = pending.answer(actor.cluster.deadline()).await else { return false };
         match ProduceAnswer::all(&response)[..] {
             [ProduceAnswer { error: 0, base_offset, .. }] => {
@@ -142,6 +145,33 @@ async fn fill(actor: &mut Actor, tp: &Tp) -> bool {
         }
     }
     true
+}
+
+/// Some batches that nobody waits for, so that the topic's deletion meets writes and syncs that are under way.
+async fn hurry(actor: &mut Actor, tp: &Tp) {
+    let (connection, _) = actor.cluster.leader(&tp.topic, tp.partition).await;
+    let stream = actor.new_stream();
+    for counter in 0..actor.cluster.dice().range(1..20) {
+        let first = Content { client: actor.cluster.client(), stream, counter };
+        let Ok(_pending) = send(actor, &connection, tp, first, 1).await else { return };
+    }
+}
+
+async fn send<'a>(
+    actor: &Actor,
+    connection: &'a Connection,
+    tp: &Tp,
+    first: Content,
+    count: u32,
+) -> Result<Pending<'a, ProduceRequest>, CallError> {
+    let version = actor.cluster.version(connection, ApiKey::Produce as i16, 3)?;
+    let compression = Compression::None;
+    let timestamp = clock::wall_ms();
+    let spec =
+        BatchSpec { first, count, padding: 30, compression, producer: None, timestamp, headers: false };
+    let parts = vec![(tp.partition, encode_batch(&spec))];
+    let request = produce_request(version, -1, TIMEOUT_MS, (&tp.topic, tp.id), parts);
+    connection.send_at(version, &request).await
 }
 
 /// Gives the topic more partitions, which must be new, and fills the last of them; whether all was acknowledged.
