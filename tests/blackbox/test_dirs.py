@@ -91,6 +91,24 @@ def test_metadata_in_another_directory_than_the_first_refuse_the_start_and_cost_
     stop(broker)
 
 
+def test_a_start_that_another_clusters_id_refuses_costs_nothing(tmp_path):
+    directory = tmp_path / "one"
+    broker = with_dirs(tmp_path, directory)
+    broker.start()
+    create(broker, "orders")
+    produce(broker, "orders", 100)
+    stop(broker)
+    properties = directory / "meta.properties"
+    ours = properties.read_text()
+    properties.write_text(re.sub("(?m)^cluster.id=.*$", "cluster.id=anotherAnotherAnothe", ours))
+    assert "anotherAnotherAnothe" in refused(broker)
+    properties.write_text(ours)
+    broker.start()
+    assert "no log is scanned" in broker.log(), broker.log()
+    assert end(broker, "orders") == 100
+    stop(broker)
+
+
 def test_two_directories_with_metadata_refuse_the_start(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     broker = with_dirs(tmp_path, one, two)

@@ -3,7 +3,7 @@
 //! Start: take the ports, open the data directories, recover the metadata and lead its quorum, register this incarnation,
 //! open every partition, then accept clients. Shutdown goes the other way, and everything is durable when it ends.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
 use futures::{future::BoxFuture, FutureExt};
 use norn_core::{
@@ -15,7 +15,10 @@ use norn_env::{
     select,
     task::{self, Handle, Shutdown, ShutdownTrigger, Tasks},
 };
-use norn_log::dir::{DirError, DirExit, Health, LogDir};
+use norn_log::{
+    dir::{DirError, DirExit, FoundLogs, Health, LogDir},
+    LogId,
+};
 use norn_protocol::types::NodeId;
 use norn_quorum::{Quorum, QuorumConfig, QuorumError, QuorumExit};
 use tokio::sync::{watch, Semaphore};
@@ -132,19 +135,16 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
     let began = clock::now();
     let bound = bind(&config.listeners)?;
     let dirs::OpenDirs { dirs, tasks: dir_tasks, mut lost, logs } = dirs::open_dirs(&config).await?;
-    let metadata_dir = &dirs[0];
-    let (machine, image) = MetadataMachine::new();
-    let node = NodeId(config.node_id);
-    let quorum_config = QuorumConfig {
-        snapshot_entries: config.storage.metadata_snapshot_entries,
-        ..QuorumConfig::new(config.node_id as u64)
-    };
-    let (quorum, mut quorum_task) =
-        norn_quorum::start(quorum_config, metadata_dir.disk().clone(), machine).await?;
     let deadline = clock::now() + METADATA_TIMEOUT;
-    lead(&quorum, &mut quorum_task, config.node_id as u64, deadline).await?;
-    let (found, unidentified) = dirs::logs_on_disk(&dirs, logs, &image, node).await?;
-    form_cluster(&quorum, &image, metadata_dir, found.len() + unidentified.len(), deadline).await?;
+    let recovered = recover(&config, &dirs, logs, deadline).await;
+    if recovered.is_err() {
+        // No log has been opened: a refused start leaves the marks of a clean shutdown as they were.
+        for dir in &dirs {
+            let _without_mark = clock::timeout_at(deadline, dir.close()).await;
+        }
+    }
+    let Recovered { quorum, quorum_task, image, found, unidentified } = recovered?;
+    let node = NodeId(config.node_id);
     let advertised = bound[0].advertised().clone();
     let directories = dirs::with_absent(&image.borrow().clone(), node, &dirs, &found, &mut lost);
     let registration = Registration { node, directories, endpoint: advertised, rack: config.rack.clone() };
@@ -225,6 +225,36 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         stop_partitions,
     };
     Ok(Broker { listeners, metrics, parts, shutdown })
+}
+
+/// What a start knows before it opens a log.
+struct Recovered {
+    quorum: Quorum,
+    quorum_task: Handle<QuorumExit>,
+    image: watch::Receiver<Arc<Image>>,
+    found: BTreeMap<LogId, usize>,
+    /// See [`dirs::logs_on_disk`].
+    unidentified: Vec<(LogId, usize)>,
+}
+
+/// Recovers the metadata, and refuses directories that do not go with them.
+async fn recover(
+    config: &Config,
+    dirs: &[LogDir],
+    logs: Vec<FoundLogs>,
+    deadline: Instant,
+) -> Result<Recovered, BrokerError> {
+    let (machine, image) = MetadataMachine::new();
+    let quorum_config = QuorumConfig {
+        snapshot_entries: config.storage.metadata_snapshot_entries,
+        ..QuorumConfig::new(config.node_id as u64)
+    };
+    let (quorum, mut quorum_task) =
+        norn_quorum::start(quorum_config, dirs[0].disk().clone(), machine).await?;
+    lead(&quorum, &mut quorum_task, config.node_id as u64, deadline).await?;
+    let (found, unidentified) = dirs::logs_on_disk(dirs, logs, &image, NodeId(config.node_id)).await?;
+    form_cluster(&quorum, &image, &dirs[0], found.len() + unidentified.len(), deadline).await?;
+    Ok(Recovered { quorum, quorum_task, image, found, unidentified })
 }
 
 fn connection_limits(config: &Config) -> ConnectionLimits {
