@@ -26,6 +26,8 @@ pub(crate) const LOG_SUFFIX: &str = ".log";
 pub(crate) const INDEX_SUFFIX: &str = ".index";
 /// A segment never grows beyond this, since the index counts bytes in 32 bits.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = u32::MAX as u64;
+/// Most offsets of one segment, for the same reason; fewer than would fit, as Kafka has it.
+pub(crate) const OFFSETS_MAX: i64 = i32::MAX as i64 + 1;
 
 /// The path of a segment's file of one kind, below the disk's root.
 pub(crate) fn path(dir: &str, base: Offset, suffix: &str) -> String {

@@ -9,7 +9,7 @@ use norn_protocol::batch::{Batch, BatchHeader};
 use norn_protocol::types::Offset;
 
 use super::index::{encode_block, encode_seal, BLOCK_ENTRIES};
-use super::{path, Segment, LOG_SUFFIX, SEGMENT_BYTES_MAX};
+use super::{path, Segment, LOG_SUFFIX, OFFSETS_MAX, SEGMENT_BYTES_MAX};
 
 /// Appends to one segment. Owned by the log; readers share the [`Segment`].
 pub(crate) struct Writer {
@@ -70,7 +70,7 @@ impl Writer {
             let last = offset.0 - base.0 + i64::from(batch.header.last_offset_delta);
             let first_ts = *first_ts.get_or_insert(timestamp);
             let full = size > limits.segment_bytes.min(SEGMENT_BYTES_MAX)
-                || last > i64::from(i32::MAX)
+                || last >= OFFSETS_MAX
                 || index_full
                 || timestamp.saturating_sub(first_ts) > limits.segment_ms;
             !(started && full)

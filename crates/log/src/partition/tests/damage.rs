@@ -79,6 +79,28 @@ fn a_flipped_epoch_costs_only_its_batch_and_is_not_taken_for_a_new_one() {
     }
 }
 
+#[test]
+fn an_offset_that_no_segment_reaches_is_damage_too() {
+    run(|root| async move {
+        // One segment, so that none behind it bounds its offsets, which is walked through from its start.
+        let config = LogConfig { segment_bytes: 20_000, index_interval_bytes: 20_000, ..small() };
+        let end = closed_log(&root, &config).await;
+        let mut bytes = read_raw(&root, &segment_name(0)).await;
+        let places = places(&bytes);
+        // The content of one batch, and the offset of the next, which its CRC does not cover.
+        bytes[places[3].1.end - 1] ^= 1;
+        bytes[places[4].1.start + 1] ^= 1;
+        write_raw(&root, &segment_name(0), bytes).await;
+        // What is behind this point may or may not be there.
+        let (log, _) = open(&root, &config, Some(end / 2)).await;
+        assert_eq!(log.end(), Offset(end));
+        for offset in 0..end {
+            let read = fetch(&log.view(), offset, 1, limit(&log)).await;
+            assert_eq!(read.is_err(), (places[3].0..places[5].0).contains(&offset), "{offset}: {read:?}");
+        }
+    });
+}
+
 /// Flips a bit of the header of one batch under a log that trusts what it wrote, and reads the first record of each other
 /// batch and the last.
 async fn flip_under_and_read(root: PathBuf, byte: usize, bit: u8) {
