@@ -51,6 +51,8 @@ impl LogDir {
                 let point = RecoveryPoint { segment: position.segment, position: position.byte, end };
                 self.queue.push(key, Item::Opened(point));
             }
+            // Nothing of it was opened, and it will be, once it is known whose it is.
+            Err(LogError::Unidentified { .. }) if first => self.queue.unregister_unopened(key),
             Err(_) => self.queue.unregister(key),
         }
         opened

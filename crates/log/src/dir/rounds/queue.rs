@@ -78,6 +78,15 @@ impl Queue {
         }
     }
 
+    /// As [`Queue::unregister`], of a log that the start knew and that was not opened: it is still to be the first time.
+    pub fn unregister_unopened(&self, key: LogKey) {
+        let mut state = self.state();
+        if let Some(name) = state.names.remove(&key) {
+            state.keys.remove(&name);
+            state.unopened.insert(name);
+        }
+    }
+
     /// Hands over; dropped, which fails its ticket, if the rounds have ended.
     pub fn push(&self, log: LogKey, item: Item) {
         {

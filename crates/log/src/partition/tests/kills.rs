@@ -17,10 +17,14 @@ fn whole() -> LogConfig {
     LogConfig { segment_bytes: 1 << 20, ..small() }
 }
 
-async fn start(root: &Path) -> (LogDir, Handle<DirExit>, PartitionLog, Recovered) {
+async fn open_dir(root: &Path) -> (LogDir, Handle<DirExit>) {
     let journal = JournalConfig { files: 3, file_bytes: 64 << 10 };
     let config = DirConfig { node_id: 1, cluster_id: None, journal };
-    let (dir, task) = LogDir::open(Disk::open(root).unwrap(), config).await.unwrap();
+    LogDir::open(Disk::open(root).unwrap(), config).await.unwrap()
+}
+
+async fn start(root: &Path) -> (LogDir, Handle<DirExit>, PartitionLog, Recovered) {
+    let (dir, task) = open_dir(root).await;
     let (log, report) = dir.open_log(id(), whole(), &mut |_: Visit<'_>| {}).await.unwrap();
     (dir, task, log, report)
 }
@@ -46,6 +50,17 @@ async fn flip(root: &Path, batch: i64) {
     let len = bytes.len() / BATCHES as usize;
     bytes[batch as usize * len + len / 2] ^= 1;
     write_raw(root, &segment_name(0), bytes).await;
+}
+
+/// A start that has to be told whose log it is.
+async fn start_and_identify(root: &Path) -> (LogDir, Handle<DirExit>, PartitionLog, Recovered) {
+    write_raw(root, METADATA_FILE, b"damaged".to_vec()).await;
+    let (dir, task) = open_dir(root).await;
+    let opened = dir.open_log(id(), whole(), &mut |_: Visit<'_>| {}).await;
+    assert!(matches!(opened, Err(LogError::Unidentified { .. })));
+    dir.identify(&id()).await.unwrap();
+    let (log, report) = dir.open_log(id(), whole(), &mut |_: Visit<'_>| {}).await.unwrap();
+    (dir, task, log, report)
 }
 
 async fn assert_only_lost(log: &PartitionLog, lost: &[i64]) {
@@ -128,5 +143,24 @@ fn damage_is_reported_after_a_clean_shutdown_though_the_index_is_lost() {
         let (_dir, _task, log, report) = start(&root).await;
         assert_eq!((log.end().0, report.cut_bytes), (2 * BATCHES, 0), "{report:?}");
         assert_only_lost(&log, &[20]).await;
+    });
+}
+
+#[test]
+fn a_log_that_does_not_tell_whose_it_is_is_known_to_be_durable_all_the_same() {
+    run(|root| async move {
+        let (dir, task, mut log, _) = start(&root).await;
+        fill(&mut log, BATCHES).await;
+        dir.close_log(log).await.unwrap();
+        dir.close().await.unwrap();
+        task.await.unwrap().unwrap();
+        let (dir, task, log, report) = start_and_identify(&root).await;
+        assert_eq!((log.end().0, report.scanned_bytes), (2 * BATCHES, 0), "{report:?}");
+        kill(dir, task, log).await;
+        flip(&root, 17).await;
+        let (dir, task, log, report) = start_and_identify(&root).await;
+        assert_eq!((log.end().0, report.cut_bytes), (2 * BATCHES, 0), "{report:?}");
+        assert_only_lost(&log, &[17]).await;
+        kill(dir, task, log).await;
     });
 }
