@@ -157,7 +157,7 @@ async fn check_descriptors(dirs: &[LogDir], found: &BTreeMap<LogId, usize>) -> R
         // A log that cannot be listed is offline for a reason of its own.
         files += segments.unwrap_or(0) as u64;
     }
-    match files < descriptors {
+    match files == 0 || files < descriptors {
         true => Ok(()),
         false => Err(BrokerError::OpenFiles { logs, files, descriptors }),
     }

@@ -45,6 +45,10 @@ pub(super) struct Turn<'a> {
 impl<'a> Turn<'a> {
     /// Waits for the turn. The image then shows what those before have created.
     pub async fn of(ctx: &'a Context, deadline: Instant) -> Result<Turn<'a>, ChangeError> {
+        if clock::now() >= deadline {
+            // Nothing could be changed in it, and what is left undecided by trying costs the next one a change.
+            return Err(ProposeError::DeadlineExceeded.into());
+        }
         let turn = clock::timeout_at(deadline, ctx.creations.turns.acquire());
         let turn = task::wait(|| "a turn to create partitions".into(), turn).await;
         let _permit =
