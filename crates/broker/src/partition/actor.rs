@@ -39,7 +39,7 @@ const APPENDED_TOGETHER_MAX: usize = 256;
 /// Sync rounds under way at once for this log. While one runs, the next gathers; more would only split the gathering.
 const SYNCS_MAX: usize = 2;
 
-/// Batches of all partitions whose records are unpacked at once: each may take 128 MiB.
+/// Batches of all partitions whose records are unpacked at once: each may take 128 MiB, and one record of it as much again.
 pub(super) const UNPACKED_AT_ONCE: usize = 2;
 
 /// What a partition's task is started with.

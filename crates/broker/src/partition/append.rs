@@ -12,7 +12,7 @@ use norn_env::{
     task,
 };
 use norn_protocol::{
-    batch::{decode_records, Batch},
+    batch::{visit_records, Batch},
     compression::Compression,
     types::Offset,
     ErrorCode,
@@ -152,8 +152,10 @@ impl Actor {
 
     async fn each_has_a_key(&mut self, batch: &Batch) -> Result<bool, ErrorCode> {
         let (header, bytes) = (batch.header, batch.bytes.clone());
-        let keyed =
-            move || decode_records(&bytes).map(|records| records.iter().all(|record| record.key.is_some()));
+        let keyed = move || {
+            let mut all = true;
+            visit_records(&bytes, |record| all &= record.key.is_some()).map(|()| all)
+        };
         let plain = header.compression() == Ok(Compression::None);
         let keyed = if plain && batch.bytes.len() <= LOOKED_INTO_HERE_MAX {
             keyed()

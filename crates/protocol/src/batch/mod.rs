@@ -11,7 +11,9 @@ use bytes::Bytes;
 
 pub use error::BatchError;
 pub use header::{BatchHeader, TimestampType, HEADER_LEN};
-pub use records::{build_batch, decode_records, BatchOptions, Header, Record, RecordError, DECOMPRESSED_MAX};
+pub use records::{
+    build_batch, decode_records, visit_records, BatchOptions, Header, Record, RecordError, DECOMPRESSED_MAX,
+};
 pub use validate::{produced_batch, validate_produce};
 
 use crate::types::{LeaderEpoch, Offset};

@@ -191,6 +191,13 @@ fn put_field(buf: &mut BytesMut, field: Option<&[u8]>) {
 
 /// The records of the one batch in `batch`, whose CRC is checked; at most [`DECOMPRESSED_MAX`] bytes of them.
 pub fn decode_records(batch: &[u8]) -> Result<Vec<Record>, RecordError> {
+    let mut records = Vec::new();
+    visit_records(batch, |record| records.push(record))?;
+    Ok(records)
+}
+
+/// As [`decode_records`], one record after the other: all of them in memory at once may take thirty times their bytes.
+pub fn visit_records(batch: &[u8], mut visit: impl FnMut(Record)) -> Result<(), RecordError> {
     let (header, bytes) = match BatchIter::new(batch).next() {
         Some(first) => first?,
         None => return Err(BatchError::Truncated { have: 0, need: HEADER_LEN }.into()),
@@ -202,7 +209,6 @@ pub fn decode_records(batch: &[u8]) -> Result<Vec<Record>, RecordError> {
     let packed = Bytes::copy_from_slice(&bytes[HEADER_LEN..]);
     let plain = decompress(header.compression()?, &packed, DECOMPRESSED_MAX)?;
     let mut reader = Reader::new(&plain);
-    let mut records = Vec::new();
     for index in 0..header.record_count {
         let source = |source| RecordError::Malformed { index, source };
         let len = reader.varint().map_err(source)?;
@@ -212,12 +218,10 @@ pub fn decode_records(batch: &[u8]) -> Result<Vec<Record>, RecordError> {
         if reader.position() != end {
             return Err(RecordError::Length(index));
         }
-        records.push(
-            place(record, &header, offset_delta, timestamp_delta).ok_or(RecordError::OutOfRange(index))?,
-        );
+        visit(place(record, &header, offset_delta, timestamp_delta).ok_or(RecordError::OutOfRange(index))?);
     }
     match reader.remaining() {
-        0 => Ok(records),
+        0 => Ok(()),
         n => Err(RecordError::TrailingBytes(n)),
     }
 }
