@@ -31,7 +31,9 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     for resource in &request.resources {
         pace.next().await;
         // Named again it is not told again: an answer is far longer than a name.
-        if !seen.insert((resource.resource_type, &resource.resource_name)) {
+        let keys = resource.configuration_keys.iter().flatten().map(|key| key.as_str());
+        let keys: BTreeSet<&str> = keys.collect();
+        if !seen.insert((resource.resource_type, &resource.resource_name, keys.clone())) {
             continue;
         }
         let result = DescribeConfigsResult::default()
@@ -39,8 +41,6 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             .with_resource_name(resource.resource_name.clone());
         results.push(match described(&call.ctx, resource) {
             Ok(all) => {
-                let keys = resource.configuration_keys.iter().flatten().map(|key| key.as_str());
-                let keys: BTreeSet<&str> = keys.collect();
                 let wanted = |name: &str| keys.is_empty() || keys.contains(name);
                 let shown = all.into_iter().filter(|one| wanted(one.name));
                 result.with_configs(shown.map(|one| config_result(one, &request, call.version)).collect())

@@ -18,7 +18,7 @@ use crate::ApiKey;
 /// How many array elements and unknown tagged fields one request may have in all. An element is a few hundred bytes
 /// decoded, and again where it is answered, but may be one byte encoded; this bounds what a frame of
 /// `socket.request.max.bytes` can make of that, far above what any client asks of one broker at once.
-pub const ELEMENTS_MAX: usize = 1 << 17;
+pub const ELEMENTS_MAX: usize = 1 << 18;
 
 /// What a field is made of, as far as its length on the wire goes.
 #[derive(Clone, Copy, Debug)]
