@@ -1,7 +1,5 @@
 //! CreateTopics (key 19). All topics of a request are decided on one image and proposed together.
 
-use std::collections::BTreeMap;
-
 use futures::future::join_all;
 use kafka_protocol::messages::{
     create_topics_request::CreatableTopic,
@@ -19,9 +17,10 @@ use norn_protocol::{
 
 use super::{
     group::wire,
+    repeated,
     room::{Room, Turn},
     topics::{decide, wait_until_open, Failure},
-    Call, Context, Session,
+    Call, Context, Pace, Session,
 };
 use crate::{controller::ChangeError, server::Reply};
 
@@ -34,25 +33,21 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let deadline = call.deadline(request.timeout_ms);
     let turn = Turn::of(ctx, deadline).await;
     let image = ctx.controller.image();
-    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-    for topic in &request.topics {
-        *times.entry(topic.name.as_str()).or_default() += 1;
-    }
+    let repeated = repeated(request.topics.iter().map(|topic| topic.name.as_str()));
     let mut placement = Placement::of(&image);
     let mut room = Room::of(ctx, &image);
-    let decided: Vec<Result<(TopicId, Command), Failure>> = request
-        .topics
-        .iter()
-        .map(|topic| {
-            if times.get(topic.name.as_str()) > Some(&1) {
-                let message = format!("Create topics request from client contains multiple entries for {}", topic.name.as_str());
-                return Err(Failure { code: ErrorCode::InvalidRequest, message });
-            }
-            let decided = decide_one(ctx, &image, &mut placement, topic)?;
-            room.take(&decided.1)?;
-            Ok(decided)
-        })
-        .collect();
+    let mut decided: Vec<Result<(TopicId, Command), Failure>> = Vec::with_capacity(request.topics.len());
+    let mut pace = Pace::default();
+    for topic in &request.topics {
+        pace.next().await;
+        decided.push(if repeated.contains(topic.name.as_str()) {
+            let message = format!("Create topics request from client contains multiple entries for {}", topic.name.as_str());
+            Err(Failure { code: ErrorCode::InvalidRequest, message })
+        } else {
+            decide_one(ctx, &image, &mut placement, topic)
+                .and_then(|decided| room.take(&decided.1).map(|()| decided))
+        });
+    }
     let changes = decided.into_iter().map(|decided| async {
         let (id, command) = decided?;
         let turn = turn.as_ref().map_err(ChangeError::clone)?;
