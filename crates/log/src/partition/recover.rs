@@ -16,7 +16,7 @@ use crate::error::LogError;
 use crate::segment::index::{self, Seal, SEAL_LEN};
 use crate::segment::scan::{scan, Known, Scanned};
 use crate::segment::writer::Writer;
-use crate::segment::{path, Opened, Segment, INDEX_SUFFIX, LOG_SUFFIX};
+use crate::segment::{path, reach, Opened, Segment, INDEX_SUFFIX, LOG_SUFFIX};
 
 /// A recovered tail up to this long is written again before it is synced: after a failed sync the operating system
 /// may hold pages that are not on disk and count as clean, which a sync alone would pass over. A longer one cannot
@@ -132,7 +132,7 @@ impl Recovery<'_> {
             // A closed segment's end is known from the next.
             LastEnd::Closed(end) => next.or(end).unwrap_or(base),
         };
-        let bound = next.unwrap_or(Offset(i64::MAX));
+        let bound = reach(base, next);
         let interval = self.open.config.index_interval_bytes;
         let mut stored = index::decode(&self.stored_index(base).await?).entries;
         let last_stored = stored.last().copied();

@@ -340,6 +340,13 @@ impl fmt::Debug for Segment {
     }
 }
 
+/// What no offset of a segment goes beyond, whose next one begins at `next`. No CRC covers a base offset: behind damage, one
+/// that no segment reaches is damaged too.
+pub(crate) fn reach(base: Offset, next: Option<Offset>) -> Offset {
+    let most = Offset(base.0.saturating_add(OFFSETS_MAX));
+    next.map_or(most, |next| next.min(most))
+}
+
 /// An index entry for the batch with offset `first` at `position`. The caller keeps both within 32 bits of the
 /// segment's base and start: a segment is closed before it outgrows them.
 pub(crate) fn entry(base: Offset, first: Offset, position: u64, max_ts_before: i64) -> Entry {

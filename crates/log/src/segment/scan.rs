@@ -9,10 +9,10 @@ use std::io;
 use norn_env::disk::File;
 use norn_protocol::types::Offset;
 
+use super::entry;
 use super::index::Entry;
 use super::recovery::Check;
 use super::walk::{Step, Walk, CHUNK_LONG};
-use super::{entry, OFFSETS_MAX};
 
 /// Bytes below the durable end that are not what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +71,6 @@ pub(crate) async fn scan(
     interval: u32,
 ) -> io::Result<Scanned> {
     let Known { mut entries, durable, bound } = known;
-    // No CRC covers a base offset: behind damage, one that no segment reaches is damaged too.
-    let bound = bound.min(Offset(base.0.saturating_add(OFFSETS_MAX)));
     let (from, first, mut max_ts) = match entries.pop() {
         Some(e) => (u64::from(e.position), base.plus(i64::from(e.delta)), e.max_ts_before),
         None => (0, base, -1),
