@@ -3,6 +3,7 @@
 import atexit
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -18,9 +19,16 @@ FULL = os.environ.get("NORN_TEST_FULL") == "1"
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the system gives to outgoing connections: one of these could take it before the broker does, or
+    between its stop and its next start."""
+    while True:
+        port = random.randrange(12000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 class Broker:
