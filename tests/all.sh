@@ -18,7 +18,7 @@ summary() {
   printf '%5d s  in all\n' "$SECONDS"
 }
 
-part 'format' cargo fmt --all --check
+part 'format' tests/format.sh
 part 'build' make --no-print-directory build
 part 'build of the simulation' make --no-print-directory build-sim
 part 'lints' make --no-print-directory clippy

@@ -20,7 +20,9 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         Ok(request) => request,
         Err(close) => return close,
     };
-    if call.version >= 3 && !(is_name(&request.client_software_name) && is_name(&request.client_software_version)) {
+    if call.version >= 3
+        && !(is_name(&request.client_software_name) && is_name(&request.client_software_version))
+    {
         return call.ready(&ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.code()));
     }
     call.ready(&served(call.version))
@@ -47,7 +49,10 @@ fn served(version: i16) -> ApiVersionsResponse {
         });
         let finalized = FEATURES.map(|(name, _, max)| {
             let name = StrBytes::from_static_str(name);
-            FinalizedFeatureKey::default().with_name(name).with_min_version_level(max).with_max_version_level(max)
+            FinalizedFeatureKey::default()
+                .with_name(name)
+                .with_min_version_level(max)
+                .with_max_version_level(max)
         });
         response.supported_features = supported.into();
         response.finalized_features = finalized.into();

@@ -1,8 +1,9 @@
 //! CreatePartitions (key 37).
 
 use kafka_protocol::messages::{
-    create_partitions_request::CreatePartitionsTopic, create_partitions_response::CreatePartitionsTopicResult,
-    CreatePartitionsRequest, CreatePartitionsResponse,
+    create_partitions_request::CreatePartitionsTopic,
+    create_partitions_response::CreatePartitionsTopicResult, CreatePartitionsRequest,
+    CreatePartitionsResponse,
 };
 use norn_core::metadata::controller::{create_partitions, CreatePartitions, Placement};
 use norn_env::clock::Instant;
@@ -38,7 +39,9 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         let answer = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
         results.push(match grown {
             Ok(()) => answer,
-            Err(failure) => answer.with_error_code(failure.code.code()).with_error_message(Some(wire(&failure.message))),
+            Err(failure) => {
+                answer.with_error_code(failure.code.code()).with_error_message(Some(wire(&failure.message)))
+            }
         });
     }
     call.ready(&CreatePartitionsResponse::default().with_results(results))

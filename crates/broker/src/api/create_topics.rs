@@ -41,7 +41,10 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     for topic in &request.topics {
         pace.next().await;
         decided.push(if repeated.contains(topic.name.as_str()) {
-            let message = format!("Create topics request from client contains multiple entries for {}", topic.name.as_str());
+            let message = format!(
+                "Create topics request from client contains multiple entries for {}",
+                topic.name.as_str()
+            );
             Err(Failure { code: ErrorCode::InvalidRequest, message })
         } else {
             decide_one(ctx, &image, &mut placement, topic)
@@ -94,7 +97,9 @@ fn decide_one(
     let configs: Vec<(String, Option<String>)> = topic
         .configs
         .iter()
-        .map(|config| (config.name.as_str().to_owned(), config.value.as_ref().map(|value| value.as_str().to_owned())))
+        .map(|config| {
+            (config.name.as_str().to_owned(), config.value.as_ref().map(|value| value.as_str().to_owned()))
+        })
         .collect();
     let asked = CreateTopic {
         name: topic.name.as_str(),
@@ -107,7 +112,13 @@ fn decide_one(
 }
 
 /// The answer for a topic that was created (or would be), with all settings that hold for it (KIP-525).
-fn created(ctx: &Context, image: &Image, answer: CreatableTopicResult, id: TopicId, command: &Command) -> CreatableTopicResult {
+fn created(
+    ctx: &Context,
+    image: &Image,
+    answer: CreatableTopicResult,
+    id: TopicId,
+    command: &Command,
+) -> CreatableTopicResult {
     let Command::CreateTopic { assignments, configs, .. } = command else { return answer };
     let own: ConfigMap = configs.iter().cloned().collect();
     let layers = ctx.layers.of(image, &own);
@@ -116,7 +127,9 @@ fn created(ctx: &Context, image: &Image, answer: CreatableTopicResult, id: Topic
         CreatableTopicConfigs::default()
             .with_name(wire(def.name))
             .with_value(set.as_ref().map(|set| wire(&set.value)))
-            .with_config_source(set.map_or(norn_core::metadata::ConfigSource::Default.code(), |set| set.source.code()))
+            .with_config_source(
+                set.map_or(norn_core::metadata::ConfigSource::Default.code(), |set| set.source.code()),
+            )
             .with_is_sensitive(false)
             .with_read_only(false)
     });

@@ -5,7 +5,10 @@ use kafka_protocol::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse,
 };
 use norn_env::clock;
-use norn_protocol::{types::{Offset, TopicId}, ErrorCode};
+use norn_protocol::{
+    types::{Offset, TopicId},
+    ErrorCode,
+};
 
 use super::{Call, Session};
 use crate::server::Reply;

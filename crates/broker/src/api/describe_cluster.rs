@@ -1,7 +1,8 @@
 //! DescribeCluster (key 60).
 
 use kafka_protocol::messages::{
-    describe_cluster_response::DescribeClusterBroker, BrokerId, DescribeClusterRequest, DescribeClusterResponse,
+    describe_cluster_response::DescribeClusterBroker, BrokerId, DescribeClusterRequest,
+    DescribeClusterResponse,
 };
 use norn_protocol::ErrorCode;
 
@@ -18,7 +19,9 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     };
     if call.version >= 1 && request.endpoint_type != BROKERS {
         let error = ErrorCode::MismatchedEndpointType;
-        return call.ready(&DescribeClusterResponse::default().with_error_code(error.code()).with_endpoint_type(BROKERS));
+        return call.ready(
+            &DescribeClusterResponse::default().with_error_code(error.code()).with_endpoint_type(BROKERS),
+        );
     }
     let image = call.ctx.controller.image();
     let shown = image.brokers().filter(|broker| !broker.fenced || request.include_fenced_brokers);

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use kafka_protocol::messages::{
     describe_configs_request::DescribeConfigsResource,
-    describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym},
+    describe_configs_response::{
+        DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+    },
     DescribeConfigsRequest, DescribeConfigsResponse,
 };
 use norn_core::metadata::{ConfigSource, SetAt, TOPIC_CONFIGS};
@@ -53,12 +55,16 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     call.ready(&DescribeConfigsResponse::default().with_results(results))
 }
 
-fn described(ctx: &Context, resource: &DescribeConfigsResource) -> Result<Vec<Described>, (ErrorCode, String)> {
+fn described(
+    ctx: &Context,
+    resource: &DescribeConfigsResource,
+) -> Result<Vec<Described>, (ErrorCode, String)> {
     let image = ctx.controller.image();
     let name = resource.resource_name.as_str();
     match resource.resource_type {
         TOPIC => {
-            norn_protocol::topic::validate(name).map_err(|error| (ErrorCode::InvalidTopicException, error.to_string()))?;
+            norn_protocol::topic::validate(name)
+                .map_err(|error| (ErrorCode::InvalidTopicException, error.to_string()))?;
             let topic = image
                 .topic_by_name(name)
                 .ok_or_else(|| (ErrorCode::UnknownTopicOrPartition, format!("there is no topic {name}")))?;
@@ -89,14 +95,19 @@ fn described(ctx: &Context, resource: &DescribeConfigsResource) -> Result<Vec<De
             Ok(all.into_iter().filter(kept).collect())
         }
         BROKER => {
-            let message = format!("Unexpected broker id, expected {} or empty string, but received {name}", ctx.node);
+            let message =
+                format!("Unexpected broker id, expected {} or empty string, but received {name}", ctx.node);
             Err((ErrorCode::InvalidRequest, message))
         }
         other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
     }
 }
 
-fn config_result(one: Described, request: &DescribeConfigsRequest, version: i16) -> DescribeConfigsResourceResult {
+fn config_result(
+    one: Described,
+    request: &DescribeConfigsRequest,
+    version: i16,
+) -> DescribeConfigsResourceResult {
     let value = one.value.filter(|_| !one.sensitive);
     let synonyms = one.synonyms.iter().filter(|_| request.include_synonyms).map(|set| {
         DescribeConfigsSynonym::default()

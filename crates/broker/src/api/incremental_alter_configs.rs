@@ -81,7 +81,8 @@ fn edits(resource: &AlterConfigsResource) -> Result<Vec<ConfigEdit>, Failure> {
             2 => ConfigOp::Append,
             3 => ConfigOp::Subtract,
             other => {
-                let message = format!("Unknown operation type {other} in config entry {}", config.name.as_str());
+                let message =
+                    format!("Unknown operation type {other} in config entry {}", config.name.as_str());
                 return Err(Failure { code: ErrorCode::InvalidRequest, message });
             }
         };
@@ -91,7 +92,12 @@ fn edits(resource: &AlterConfigsResource) -> Result<Vec<ConfigEdit>, Failure> {
     resource.configs.iter().map(edit).collect()
 }
 
-fn decide(ctx: &Context, image: &Image, resource: &AlterConfigsResource, edits: &[ConfigEdit]) -> Result<Command, Failure> {
+fn decide(
+    ctx: &Context,
+    image: &Image,
+    resource: &AlterConfigsResource,
+    edits: &[ConfigEdit],
+) -> Result<Command, Failure> {
     let name = resource.resource_name.as_str();
     let decided: Result<Command, AdminError> = match resource.resource_type {
         TOPIC if image.topic_by_name(name).is_none() => {

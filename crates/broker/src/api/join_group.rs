@@ -1,6 +1,8 @@
 //! JoinGroup (key 11).
 
-use kafka_protocol::messages::{join_group_response::JoinGroupResponseMember, JoinGroupRequest, JoinGroupResponse};
+use kafka_protocol::messages::{
+    join_group_response::JoinGroupResponseMember, JoinGroupRequest, JoinGroupResponse,
+};
 use norn_core::group::{Event, JoinRequest, JoinResponse, Protocol, Response};
 use norn_env::{clock::Duration, rand};
 use norn_protocol::ErrorCode;
@@ -36,16 +38,23 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     };
     // A join waits for the others as long as their rebalance timeouts, and for the initial delay.
     let patience = request.rebalance_timeout_ms.max(request.session_timeout_ms).max(0) as u64;
-    let wait = Duration::from_millis(patience) + call.ctx.config.groups.max_session_timeout + group::ANSWER_MAX;
+    let wait =
+        Duration::from_millis(patience) + call.ctx.config.groups.max_session_timeout + group::ANSWER_MAX;
     let group_id = join.group_id.clone();
-    group::step(&call, &group_id, call.received + wait, |slot| Event::Join { slot, request: join }, move |answered| {
-        let response = match answered {
-            Ok(Response::Join(response)) => response,
-            Ok(_) => JoinResponse::refused(member_id, ErrorCode::UnknownServerError),
-            Err(error) => JoinResponse::refused(member_id, error),
-        };
-        encode(answer, response)
-    })
+    group::step(
+        &call,
+        &group_id,
+        call.received + wait,
+        |slot| Event::Join { slot, request: join },
+        move |answered| {
+            let response = match answered {
+                Ok(Response::Join(response)) => response,
+                Ok(_) => JoinResponse::refused(member_id, ErrorCode::UnknownServerError),
+                Err(error) => JoinResponse::refused(member_id, error),
+            };
+            encode(answer, response)
+        },
+    )
     .await
 }
 

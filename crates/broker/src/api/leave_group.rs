@@ -42,7 +42,10 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             });
             response.with_members(members.collect())
         } else {
-            let of_member = left.first().and_then(|member| member.error).map_or(response.error_code, |error| error.code());
+            let of_member = left
+                .first()
+                .and_then(|member| member.error)
+                .map_or(response.error_code, |error| error.code());
             response.with_error_code(of_member)
         })
     })

@@ -7,11 +7,17 @@ use kafka_protocol::messages::{
 };
 use norn_core::replica::{check_epoch, Bounds};
 use norn_log::{ReadError, TimestampedOffset};
-use norn_protocol::{types::{LeaderEpoch, TopicId}, ErrorCode};
+use norn_protocol::{
+    types::{LeaderEpoch, TopicId},
+    ErrorCode,
+};
 use tracing::error;
 
 use super::{Call, Session};
-use crate::{partition::{PartitionTable, View}, server::Reply};
+use crate::{
+    partition::{PartitionTable, View},
+    server::Reply,
+};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -35,7 +41,8 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             for wanted in topic.partitions {
                 partitions.push(answer_one(&table, topic.name.as_str(), &wanted, answer.version).await);
             }
-            topics.push(ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions));
+            topics
+                .push(ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions));
         }
         answer.respond(&ListOffsetsResponse::default().with_topics(topics))
     }))
@@ -65,7 +72,9 @@ async fn answer_one(
             let epoch = if version >= LEADER_EPOCH_SINCE { found.epoch } else { -1 };
             response.with_timestamp(found.timestamp).with_offset(found.offset).with_leader_epoch(epoch)
         }
-        Err(error) => response.with_error_code(error.code()).with_timestamp(-1).with_offset(-1).with_leader_epoch(-1),
+        Err(error) => {
+            response.with_error_code(error.code()).with_timestamp(-1).with_offset(-1).with_leader_epoch(-1)
+        }
     }
 }
 
@@ -87,10 +96,13 @@ async fn find(view: &View, wanted: &ListOffsetsPartition) -> Result<Found, Error
     let bound = |offset: i64, epoch: i32| Ok(Found { timestamp: -1, offset, epoch });
     match wanted.timestamp {
         LATEST => {
-            let bounds = Bounds { start: view.log_start, high_watermark: view.last_stable, end: view.log_end };
+            let bounds =
+                Bounds { start: view.log_start, high_watermark: view.last_stable, end: view.log_end };
             bound(bounds.latest(view.epoch_start)?.0, view.epoch.0)
         }
-        EARLIEST | EARLIEST_LOCAL => bound(view.log_start.0, view.log.epoch_at(view.log_start).map_or(-1, |e| e.0)),
+        EARLIEST | EARLIEST_LOCAL => {
+            bound(view.log_start.0, view.log.epoch_at(view.log_start).map_or(-1, |e| e.0))
+        }
         LATEST_TIERED => bound(-1, -1),
         MAX_TIMESTAMP => by_timestamp(view, view.log.max_timestamp().await),
         timestamp if timestamp >= 0 => by_timestamp(view, view.log.offset_for_timestamp(timestamp).await),
@@ -99,7 +111,10 @@ async fn find(view: &View, wanted: &ListOffsetsPartition) -> Result<Found, Error
 }
 
 /// Records above the last stable offset are not there yet.
-fn by_timestamp(view: &View, found: Result<Option<TimestampedOffset>, ReadError>) -> Result<Found, ErrorCode> {
+fn by_timestamp(
+    view: &View,
+    found: Result<Option<TimestampedOffset>, ReadError>,
+) -> Result<Found, ErrorCode> {
     match found {
         Ok(Some(found)) if found.offset < view.last_stable => {
             Ok(Found { timestamp: found.timestamp, offset: found.offset.0, epoch: found.leader_epoch.0 })

@@ -2,10 +2,34 @@
 //! exist (so that nothing is advertised that is not served), and hands the request to its handler. A handler runs on its
 //! connection's task until the request is with its owners; what it returns only waits. It holds no lock and touches no disk.
 
+mod api_versions;
 mod context;
+mod create_partitions;
+mod create_topics;
+mod delete_groups;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod fetch;
+mod find_coordinator;
 mod group;
+mod heartbeat;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod list_offsets;
+mod metadata;
+mod offset_commit;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+mod produce;
 mod room;
 mod session;
+mod sync_group;
 mod topics;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
@@ -31,8 +55,6 @@ use crate::server::{Reply, Response};
 
 macro_rules! handlers {
     ($($key:ident => $module:ident,)*) => {
-        $(mod $module;)*
-
         /// The APIs that have a handler, in the order of their keys: what ApiVersions advertises.
         pub(crate) const HANDLED: &[ApiKey] = &[$(ApiKey::$key),*];
 

@@ -7,7 +7,10 @@ use kafka_protocol::messages::{
     OffsetCommitRequest, OffsetCommitResponse,
 };
 use norn_core::group::{CommitRequest, Event, PartitionCommit, Response, TopicCommits};
-use norn_protocol::{types::{LeaderEpoch, Offset, PartitionIndex}, ErrorCode};
+use norn_protocol::{
+    types::{LeaderEpoch, Offset, PartitionIndex},
+    ErrorCode,
+};
 
 use super::{group, Answer, Call, Session};
 use crate::server::{self, Reply};
@@ -25,7 +28,8 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let mut topics = vec![];
     for asked in &request.topics {
         let Some(topic) = image.topic_by_name(asked.name.as_str()) else { continue };
-        let known = asked.partitions.iter().filter(|p| topic.partition(PartitionIndex(p.partition_index)).is_some());
+        let known =
+            asked.partitions.iter().filter(|p| topic.partition(PartitionIndex(p.partition_index)).is_some());
         let partitions: Vec<PartitionCommit> = known
             .map(|p| PartitionCommit {
                 partition: PartitionIndex(p.partition_index),
@@ -46,7 +50,8 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         generation: request.generation_id_or_member_epoch,
         member_id: group::text(&request.member_id),
         instance_id: group::maybe_text(&request.group_instance_id),
-        retention_ms: (call.version <= 4 && request.retention_time_ms >= 0).then_some(request.retention_time_ms),
+        retention_ms: (call.version <= 4 && request.retention_time_ms >= 0)
+            .then_some(request.retention_time_ms),
         knows_group_id_not_found: call.version >= GROUP_ID_NOT_FOUND_SINCE,
         topics,
     };
@@ -63,7 +68,11 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
 type Outcomes = [(std::sync::Arc<str>, Vec<norn_core::group::PartitionOutcome>)];
 
 /// Answers in the request's order; what the coordinator was not asked about does not exist.
-fn encode(answer: Answer, request: &OffsetCommitRequest, outcome: Result<&Outcomes, ErrorCode>) -> server::Response {
+fn encode(
+    answer: Answer,
+    request: &OffsetCommitRequest,
+    outcome: Result<&Outcomes, ErrorCode>,
+) -> server::Response {
     let outcome = outcome.map(|outcomes| {
         let each = outcomes.iter().flat_map(|(name, partitions)| partitions.iter().map(move |p| (name, p)));
         each.map(|(name, p)| ((&**name, p.partition.0), p.error)).collect::<BTreeMap<_, _>>()
@@ -81,7 +90,9 @@ fn encode(answer: Answer, request: &OffsetCommitRequest, outcome: Result<&Outcom
                 .with_partition_index(p.partition_index)
                 .with_error_code(error.map_or(0, |error| error.code()))
         });
-        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+        OffsetCommitResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_partitions(partitions.collect())
     });
     answer.respond(&OffsetCommitResponse::default().with_topics(topics.collect()))
 }

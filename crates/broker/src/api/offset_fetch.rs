@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use kafka_protocol::messages::{
     offset_fetch_response::{
-        OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
-        OffsetFetchResponseTopics,
+        OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+        OffsetFetchResponseTopic, OffsetFetchResponseTopics,
     },
     OffsetFetchRequest, OffsetFetchResponse, TopicName,
 };
@@ -28,9 +28,10 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     };
     let (answer, deadline) = (call.answer(), call.received + ANSWER_MAX);
     if call.version < 8 {
-        let asked: Asked = request.topics.as_ref().map(|topics| {
-            topics.iter().map(|t| (text(&t.name.0), indexes(&t.partition_indexes))).collect()
-        });
+        let asked: Asked = request
+            .topics
+            .as_ref()
+            .map(|topics| topics.iter().map(|t| (text(&t.name.0), indexes(&t.partition_indexes))).collect());
         let waiting = ask(&call, &text(&request.group_id.0), asked.clone(), deadline).await;
         return Reply::Waiting(Box::pin(async move {
             let (topics, error) = match waiting.answer().await {
@@ -45,9 +46,10 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     }
     let mut waiting = Vec::with_capacity(request.groups.len());
     for asked_group in &request.groups {
-        let asked: Asked = asked_group.topics.as_ref().map(|topics| {
-            topics.iter().map(|t| (text(&t.name.0), indexes(&t.partition_indexes))).collect()
-        });
+        let asked: Asked = asked_group
+            .topics
+            .as_ref()
+            .map(|topics| topics.iter().map(|t| (text(&t.name.0), indexes(&t.partition_indexes))).collect());
         let group_id = text(&asked_group.group_id.0);
         waiting.push((asked_group.group_id.clone(), ask(&call, &group_id, asked, deadline).await));
     }
@@ -107,7 +109,10 @@ fn unanswered(asked: &Asked) -> Vec<FetchedTopic> {
     let topics = asked.as_deref().unwrap_or_default();
     topics
         .iter()
-        .map(|(topic, partitions)| FetchedTopic { topic: topic.clone(), partitions: partitions.iter().map(none).collect() })
+        .map(|(topic, partitions)| FetchedTopic {
+            topic: topic.clone(),
+            partitions: partitions.iter().map(none).collect(),
+        })
         .collect()
 }
 
@@ -120,7 +125,9 @@ fn topic_response(topic: &FetchedTopic, error: i16) -> OffsetFetchResponseTopic 
             .with_metadata(Some(wire(&p.metadata)))
             .with_error_code(error)
     });
-    OffsetFetchResponseTopic::default().with_name(TopicName(wire(&topic.topic))).with_partitions(partitions.collect())
+    OffsetFetchResponseTopic::default()
+        .with_name(TopicName(wire(&topic.topic)))
+        .with_partitions(partitions.collect())
 }
 
 fn group_topic_response(topic: &FetchedTopic) -> OffsetFetchResponseTopics {
@@ -131,5 +138,7 @@ fn group_topic_response(topic: &FetchedTopic) -> OffsetFetchResponseTopics {
             .with_committed_leader_epoch(p.leader_epoch.0)
             .with_metadata(Some(wire(&p.metadata)))
     });
-    OffsetFetchResponseTopics::default().with_name(TopicName(wire(&topic.topic))).with_partitions(partitions.collect())
+    OffsetFetchResponseTopics::default()
+        .with_name(TopicName(wire(&topic.topic)))
+        .with_partitions(partitions.collect())
 }

@@ -5,7 +5,10 @@ use kafka_protocol::messages::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
 };
 use norn_core::replica::check_epoch;
-use norn_protocol::{types::{LeaderEpoch, Offset, TopicId}, ErrorCode};
+use norn_protocol::{
+    types::{LeaderEpoch, Offset, TopicId},
+    ErrorCode,
+};
 
 use super::{Call, Session};
 use crate::{partition::PartitionTable, server::Reply};
@@ -26,7 +29,9 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
                 Err(error) => response.with_error_code(error.code()),
             }
         });
-        OffsetForLeaderTopicResult::default().with_partitions(partitions.collect()).with_topic(topic.topic.clone())
+        OffsetForLeaderTopicResult::default()
+            .with_partitions(partitions.collect())
+            .with_topic(topic.topic.clone())
     });
     call.ready(&OffsetForLeaderEpochResponse::default().with_topics(topics.collect()))
 }

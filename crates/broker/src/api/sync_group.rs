@@ -29,19 +29,25 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let group_id = sync.group_id.clone();
     // A follower waits for the leader's assignment as long as the rebalance timeout, which the coordinator keeps.
     let wait = call.ctx.config.groups.max_session_timeout + group::ANSWER_MAX;
-    group::step(&call, &group_id, call.received + wait, |slot| Event::Sync { slot, request: sync }, move |answered| {
-        let sync = match answered {
-            Ok(Response::Sync(response)) => response,
-            Ok(_) => SyncResponse::refused(ErrorCode::UnknownServerError),
-            Err(error) => SyncResponse::refused(error),
-        };
-        answer.respond(
-            &SyncGroupResponse::default()
-                .with_error_code(sync.error.map_or(0, |error| error.code()))
-                .with_protocol_type(group::maybe_wire(&sync.protocol_type))
-                .with_protocol_name(group::maybe_wire(&sync.protocol_name))
-                .with_assignment(sync.assignment),
-        )
-    })
+    group::step(
+        &call,
+        &group_id,
+        call.received + wait,
+        |slot| Event::Sync { slot, request: sync },
+        move |answered| {
+            let sync = match answered {
+                Ok(Response::Sync(response)) => response,
+                Ok(_) => SyncResponse::refused(ErrorCode::UnknownServerError),
+                Err(error) => SyncResponse::refused(error),
+            };
+            answer.respond(
+                &SyncGroupResponse::default()
+                    .with_error_code(sync.error.map_or(0, |error| error.code()))
+                    .with_protocol_type(group::maybe_wire(&sync.protocol_type))
+                    .with_protocol_name(group::maybe_wire(&sync.protocol_name))
+                    .with_assignment(sync.assignment),
+            )
+        },
+    )
     .await
 }

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use norn_protocol::{types::{LeaderEpoch, Offset, TopicId}, ErrorCode};
+use norn_protocol::{
+    types::{LeaderEpoch, Offset, TopicId},
+    ErrorCode,
+};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::partition::{Partition, PartitionTable, ReadySet};
@@ -129,8 +132,10 @@ impl Subscriptions {
     pub fn take_pending(&mut self) -> Vec<u32> {
         self.pending.extend(self.ready.take());
         let pending = std::mem::take(&mut self.pending);
-        let (before, after): (Vec<u32>, Vec<u32>) =
-            pending.into_iter().filter(|slot| self.slots.contains_key(slot)).partition(|slot| *slot < self.cursor);
+        let (before, after): (Vec<u32>, Vec<u32>) = pending
+            .into_iter()
+            .filter(|slot| self.slots.contains_key(slot))
+            .partition(|slot| *slot < self.cursor);
         after.into_iter().chain(before).collect()
     }
 
