@@ -17,7 +17,7 @@ use norn_env::{
 };
 use norn_log::{
     dir::{DirError, DirExit, FoundLogs, Health, LogDir},
-    LogId,
+    Decoding, LogId,
 };
 use norn_protocol::types::NodeId;
 use norn_quorum::{Quorum, QuorumConfig, QuorumError, QuorumExit};
@@ -189,9 +189,8 @@ async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerEr
         partitions,
         metrics: metrics.clone(),
         request_memory: RequestMemory::new(request_memory(&config)),
-        fetch_session_slots: Arc::new(Semaphore::new(
-            config.network.fetch_session_slots.min(Semaphore::MAX_PERMITS),
-        )),
+        decoding: Decoding::default(),
+        fetch_session_slots: fetch_session_slots(&config),
         connections: connection_limits(&config),
         stopping: server_shutdown.clone(),
         creations: Creations::new(),
@@ -259,6 +258,10 @@ async fn recover(
 
 fn connection_limits(config: &Config) -> ConnectionLimits {
     ConnectionLimits::new(config.network.max_connections, config.network.max_connections_per_ip)
+}
+
+fn fetch_session_slots(config: &Config) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(config.network.fetch_session_slots.min(Semaphore::MAX_PERMITS)))
 }
 
 fn request_memory(config: &Config) -> u32 {

@@ -15,6 +15,7 @@ pub mod wal;
 
 mod checkpoint;
 mod config;
+mod decoding;
 mod error;
 mod id;
 mod rounds;
@@ -22,6 +23,7 @@ mod rounds;
 mod testing;
 
 pub use config::{Cleanup, FlushMode, LogConfig};
+pub use decoding::Decoding;
 pub use error::{LogError, ReadError};
 pub use id::{LogId, Retired};
 pub use partition::{

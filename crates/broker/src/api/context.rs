@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use norn_env::task::{self, Shutdown};
+use norn_log::Decoding;
 use norn_protocol::types::NodeId;
 use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub creations: Creations,
     pub metrics: Arc<Metrics>,
     pub request_memory: RequestMemory,
+    /// Permits to decompress and decode records, for all connections and partitions.
+    pub decoding: Decoding,
     /// The fetch sessions that all connections may have together.
     pub fetch_session_slots: Arc<Semaphore>,
     pub connections: ConnectionLimits,

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+use bytes::Bytes;
 use norn_core::{
     group::{Coordinator, GroupConfig, Loader, Record},
     Millis,
@@ -9,7 +10,7 @@ use norn_core::{
 use norn_env::{clock, task};
 use norn_log::ReadError;
 use norn_protocol::{
-    batch::{self, build_batch, decode_records, Batch, BatchIter, BatchOptions},
+    batch::{self, build_batch, Batch, BatchIter, BatchOptions, Records, DECOMPRESSED_MAX},
     types::{LeaderEpoch, Offset},
     ErrorCode,
 };
@@ -82,9 +83,10 @@ async fn read_some(
             Err(batch::BatchError::Truncated { .. }) => break,
             Err(cause) => return Err(storage_error(&cause)),
         };
-        let records = decode_records(batch).map_err(|cause| storage_error(&cause))?;
-        for record in records.iter().filter(|record| record.offset >= offset) {
-            let Some(key) = &record.key else { continue };
+        let records = Records::of(Bytes::copy_from_slice(batch), DECOMPRESSED_MAX);
+        for record in records.map_err(|cause| storage_error(&cause))? {
+            let record = record.map_err(|cause| storage_error(&cause))?;
+            let Some(key) = record.key.as_ref().filter(|_| record.offset >= offset) else { continue };
             if let Err(cause) = loader.apply_record(key, record.value.as_deref()) {
                 warn!(offset = %record.offset, "a record of group metadata is skipped: {cause}");
             }

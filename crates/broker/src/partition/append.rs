@@ -1,6 +1,8 @@
 //! What happens to Produce requests at their partition, in this order: judge, assign offsets, append with one write, then
 //! wait. Nothing that can fail stands between assigning an offset and appending it, and nothing changes before the verdict.
 
+use std::ops::ControlFlow;
+
 use norn_core::{
     metadata::TimestampSource,
     producer::Verdict,
@@ -12,7 +14,7 @@ use norn_env::{
     task,
 };
 use norn_protocol::{
-    batch::{visit_records, Batch},
+    batch::{scan_records, Batch, RecordInfo, UNPACKED_MAX},
     compression::Compression,
     types::Offset,
     ErrorCode,
@@ -154,7 +156,15 @@ impl Actor {
         let (header, bytes) = (batch.header, batch.bytes.clone());
         let keyed = move || {
             let mut all = true;
-            visit_records(&bytes, |record| all &= record.key.is_some()).map(|()| all)
+            let look = |record: &RecordInfo| {
+                all &= record.has_key;
+                if all {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            };
+            scan_records(&header, &bytes, UNPACKED_MAX, look).map(|()| all)
         };
         let plain = header.compression() == Ok(Compression::None);
         let keyed = if plain && batch.bytes.len() <= LOOKED_INTO_HERE_MAX {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use norn_protocol::types::{LeaderEpoch, Offset};
 
+use crate::decoding::Decoding;
 use crate::epochs::EpochCache;
 use crate::error::ReadError;
 use crate::segment::reader::{FileRange, TimestampedOffset, Wanted};
@@ -57,9 +58,13 @@ impl LogView {
 
     /// The first record with a timestamp of at least `timestamp` (Unix ms). Records in damaged batches are passed
     /// over.
-    pub async fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampedOffset>, ReadError> {
+    pub async fn offset_for_timestamp(
+        &self,
+        timestamp: i64,
+        decoding: &Decoding,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
         for segment in self.segments.iter().filter(|s| s.max_timestamp() >= timestamp) {
-            let found = segment.find_timestamp(timestamp, self.start, &self.epochs).await?;
+            let found = segment.find_timestamp(timestamp, self.start, &self.epochs, decoding).await?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -67,11 +72,12 @@ impl LogView {
         Ok(None)
     }
 
-    /// The first record with the largest timestamp of the log (ListOffsets -3, KIP-734).
-    pub async fn max_timestamp(&self) -> Result<Option<TimestampedOffset>, ReadError> {
+    /// The first record with the largest timestamp of the log (ListOffsets -3, KIP-734): the first of all, with -1, where
+    /// none has one.
+    pub async fn max_timestamp(&self, decoding: &Decoding) -> Result<Option<TimestampedOffset>, ReadError> {
         match self.segments.iter().map(|s| s.max_timestamp()).max() {
-            Some(max) if max >= 0 => self.offset_for_timestamp(max).await,
-            _ => Ok(None),
+            Some(max) => self.offset_for_timestamp(max, decoding).await,
+            None => Ok(None),
         }
     }
 

@@ -148,7 +148,8 @@ pub(crate) fn floor_by_position(entries: &[Entry], position: u64) -> Option<usiz
 
 /// Index of the entry from which on a record with a timestamp of at least `ts` may stand.
 pub(crate) fn floor_by_timestamp(entries: &[Entry], ts: i64) -> Option<usize> {
-    entries.partition_point(|e| e.max_ts_before < ts).checked_sub(1)
+    // A record without a timestamp has -1, as what is before the first entry has.
+    (!entries.is_empty()).then(|| entries.partition_point(|e| e.max_ts_before < ts).saturating_sub(1))
 }
 
 #[cfg(test)]
@@ -200,6 +201,8 @@ mod tests {
         assert_eq!(floor_by_offset(&entries, 14), Some(2));
         assert_eq!(floor_by_offset(&[], 14), None);
         assert_eq!(floor_by_position(&entries, 4095), Some(0));
+        assert_eq!(floor_by_timestamp(&entries, -1), Some(0));
+        assert_eq!(floor_by_timestamp(&[], -1), None);
         assert_eq!(floor_by_timestamp(&entries, 0), Some(0));
         assert_eq!(floor_by_timestamp(&entries, 7), Some(7));
         assert_eq!(floor_by_timestamp(&entries, 99), Some(19));

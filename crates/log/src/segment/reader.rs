@@ -4,17 +4,19 @@
 //! first, an index interval at a time; a bit for each remembers it. Damage costs only the offsets it hit: the
 //! batches around it in its interval are found one by one.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use norn_env::disk::File;
 use norn_env::task;
-use norn_protocol::batch::{decode_records, BatchHeader};
+use norn_protocol::batch::{scan_records, Batch, BatchHeader, TimestampType};
 use norn_protocol::types::{LeaderEpoch, Offset};
 
 use super::index::{floor_by_offset, floor_by_position, floor_by_timestamp, Entry};
 use super::recovery::{clean_prefix, Check};
 use super::walk::{Step, Walk, CHUNK_LONG, CHUNK_SHORT};
 use super::{Interval, Segment};
+use crate::decoding::Decoding;
 use crate::epochs::EpochCache;
 use crate::error::ReadError;
 
@@ -313,6 +315,7 @@ impl Segment {
         ts: i64,
         from: Offset,
         epochs: &EpochCache,
+        decoding: &Decoding,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
         let io = || ReadError::io(self.file.path());
         let home = self.loaded_interval(|entries| floor_by_timestamp(entries, ts)).await?;
@@ -326,18 +329,9 @@ impl Segment {
                         continue;
                     }
                     let bytes = walk.batch(position, &header).await.map_err(io())?;
-                    // A batch whose records do not decode came so from its producer: it has no record to find.
-                    let records = task::blocking("decode records", move || decode_records(&bytes)).await;
-                    let hit = records
-                        .unwrap_or_default()
-                        .into_iter()
-                        .find(|record| record.timestamp >= ts && record.offset >= from);
-                    if let Some(record) = hit {
-                        return Ok(Some(TimestampedOffset {
-                            timestamp: record.timestamp,
-                            offset: record.offset,
-                            leader_epoch: header.leader_epoch,
-                        }));
+                    let hit = first_since(Batch { header, bytes }, ts, from, decoding).await;
+                    if hit.is_some() {
+                        return Ok(hit);
                     }
                 }
                 Step::End => return Ok(None),
@@ -354,6 +348,29 @@ impl Segment {
         norn_env::sometimes!("corrupt-records-refused");
         ReadError::Corrupt { file: self.file.path().to_owned(), position, first, next }
     }
+}
+
+/// The first record of a batch at or behind `from` with a timestamp of at least `ts`. A batch whose records do not decode
+/// came so from its producer: behind the fault it has no record to find.
+async fn first_since(batch: Batch, ts: i64, from: Offset, decoding: &Decoding) -> Option<TimestampedOffset> {
+    let (header, bytes) = (batch.header, batch.bytes.clone());
+    let search = move |limit| {
+        let mut hit = None;
+        let scanned = scan_records(&header, &bytes, limit, |record| {
+            let timestamp = match header.timestamp_type() {
+                TimestampType::LogAppend => header.max_timestamp,
+                TimestampType::Creation => record.timestamp,
+            };
+            let offset = header.base_offset.plus(i64::from(record.offset_delta));
+            if timestamp < ts || offset < from || offset > header.last_offset() {
+                return ControlFlow::Continue(());
+            }
+            hit = Some(TimestampedOffset { timestamp, offset, leader_epoch: header.leader_epoch });
+            ControlFlow::Break(())
+        });
+        (!scanned.is_err_and(|error| error.is_over_limit())).then_some(hit)
+    };
+    decoding.run(&batch, search).await.flatten()
 }
 
 /// A batch's place in the file.

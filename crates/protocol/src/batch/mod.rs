@@ -3,7 +3,9 @@
 
 mod error;
 mod header;
+mod plain;
 mod records;
+mod scan;
 mod validate;
 mod walk;
 
@@ -12,8 +14,9 @@ use bytes::Bytes;
 pub use error::BatchError;
 pub use header::{BatchHeader, TimestampType, HEADER_LEN};
 pub use records::{
-    build_batch, decode_records, visit_records, BatchOptions, Header, Record, RecordError, DECOMPRESSED_MAX,
+    build_batch, decode_records, BatchOptions, Header, Record, RecordError, Records, DECOMPRESSED_MAX,
 };
+pub use scan::{scan_records, RecordInfo, UNPACKED_MAX};
 pub use validate::{produced_batch, validate_produce};
 
 use crate::types::{LeaderEpoch, Offset};

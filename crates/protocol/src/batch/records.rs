@@ -1,5 +1,5 @@
-//! Writing a batch from records, and reading a batch's records. The broker itself moves batches unread; this is for its
-//! own topics, for tools and for clients. Kafka allows one record to carry several headers of one name, which the
+//! Writing a batch from records, and reading a batch's records. The broker itself moves batches undecoded; this is for
+//! its own topics, for tools and for clients. Kafka allows one record to carry several headers of one name, which the
 //! `kafka-protocol` crate's map of headers cannot hold; and its reader reserves memory by counts that it has not checked.
 
 use std::io;
@@ -9,14 +9,15 @@ use kafka_protocol::protocol::StrBytes;
 use thiserror::Error;
 
 use super::header::{check_crc, TimestampType};
+use super::plain::Plain;
 use super::{BatchError, BatchHeader, BatchIter, HEADER_LEN};
-use crate::compression::{compress, decompress, Compression, DecompressError};
+use crate::compression::{compress, Compression, DecompressError};
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 use crate::wire::{put_uvarint, put_varint, put_varlong, Reader, WireError};
 
 /// What a batch may decompress to when [`decode_records`] reads it, in bytes: far above any sensible batch (the default
 /// of `max.message.bytes` is 1 MiB compressed), far below a node's memory.
-pub const DECOMPRESSED_MAX: usize = 128 << 20;
+pub const DECOMPRESSED_MAX: u64 = 128 << 20;
 
 /// One record: Kafka's "message".
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -102,8 +103,8 @@ pub enum RecordError {
     #[error("record {0} of the batch has an offset or a timestamp out of range")]
     OutOfRange(i32),
     /// Bytes follow the last record that the header counts.
-    #[error("{0} bytes follow the last record")]
-    TrailingBytes(usize),
+    #[error("bytes follow the last record")]
+    TrailingBytes,
     /// A batch to be built has no records, or more than fit a batch's fields.
     #[error("{0} records of {1} bytes do not make a batch")]
     Unbuildable(usize, usize),
@@ -189,40 +190,68 @@ fn put_field(buf: &mut BytesMut, field: Option<&[u8]>) {
     }
 }
 
-/// The records of the one batch in `batch`, whose CRC is checked; at most [`DECOMPRESSED_MAX`] bytes of them.
+/// The records of the one batch in `batch`, whose CRC is checked; at most [`DECOMPRESSED_MAX`] bytes of them. All of them
+/// in memory at once may take thirty times their bytes: see [`Records`].
 pub fn decode_records(batch: &[u8]) -> Result<Vec<Record>, RecordError> {
-    let mut records = Vec::new();
-    visit_records(batch, |record| records.push(record))?;
-    Ok(records)
+    Records::of(Bytes::copy_from_slice(batch), DECOMPRESSED_MAX)?.collect()
 }
 
-/// As [`decode_records`], one record after the other: all of them in memory at once may take thirty times their bytes.
-pub fn visit_records(batch: &[u8], mut visit: impl FnMut(Record)) -> Result<(), RecordError> {
-    let (header, bytes) = match BatchIter::new(batch).next() {
-        Some(first) => first?,
-        None => return Err(BatchError::Truncated { have: 0, need: HEADER_LEN }.into()),
-    };
-    if bytes.len() < batch.len() {
-        return Err(RecordError::TrailingBytes(batch.len() - bytes.len()));
+/// The records of one batch, one after the other. In memory are the current one and a chunk of what follows; those that
+/// are not compressed share the batch's memory. After an error there is nothing more.
+pub struct Records {
+    header: BatchHeader,
+    plain: Plain,
+    next: i32,
+    ended: bool,
+}
+
+impl Records {
+    /// The records of the one batch in `batch`, whose CRC is checked; at most `limit` bytes of them are unpacked.
+    pub fn of(batch: Bytes, limit: u64) -> Result<Records, RecordError> {
+        let (header, len) = match BatchIter::new(&batch).next() {
+            Some(first) => first.map(|(header, bytes)| (header, bytes.len()))?,
+            None => return Err(BatchError::Truncated { have: 0, need: HEADER_LEN }.into()),
+        };
+        if len < batch.len() {
+            return Err(RecordError::TrailingBytes);
+        }
+        check_crc(&header, &batch)?;
+        Ok(Records { header, plain: Plain::new(&header, &batch, limit)?, next: 0, ended: false })
     }
-    check_crc(&header, bytes)?;
-    let packed = Bytes::copy_from_slice(&bytes[HEADER_LEN..]);
-    let plain = decompress(header.compression()?, &packed, DECOMPRESSED_MAX)?;
-    let mut reader = Reader::new(&plain);
-    for index in 0..header.record_count {
+
+    fn read(&mut self, index: i32) -> Result<Record, RecordError> {
+        let len = self.plain.length().map_err(|error| error.at(index))?;
+        let body = self.plain.take(len).map_err(|error| error.at(index))?;
+        let mut reader = Reader::new(&body);
         let source = |source| RecordError::Malformed { index, source };
-        let len = reader.varint().map_err(source)?;
-        let len = usize::try_from(len).map_err(|_| source(WireError::NegativeLength))?;
-        let end = reader.position().saturating_add(len);
         let (offset_delta, timestamp_delta, record) = read_record(&mut reader).map_err(source)?;
-        if reader.position() != end {
+        if reader.remaining() > 0 {
             return Err(RecordError::Length(index));
         }
-        visit(place(record, &header, offset_delta, timestamp_delta).ok_or(RecordError::OutOfRange(index))?);
+        place(record, &self.header, offset_delta, timestamp_delta).ok_or(RecordError::OutOfRange(index))
     }
-    match reader.remaining() {
-        0 => Ok(()),
-        n => Err(RecordError::TrailingBytes(n)),
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let index = self.next;
+        let item = if index < self.header.record_count {
+            self.next += 1;
+            Some(self.read(index))
+        } else {
+            match self.plain.at_end() {
+                Ok(true) => None,
+                Ok(false) => Some(Err(RecordError::TrailingBytes)),
+                Err(error) => Some(Err(error.at(index))),
+            }
+        };
+        self.ended = !matches!(item, Some(Ok(_)));
+        item
     }
 }
 

@@ -2,7 +2,12 @@
 //! and never in more memory than its length accounts for. The test's allocator counts.
 
 use bytes::Bytes;
-use norn_protocol::batch::{build_batch, decode_records, produced_batch, Batch, BatchOptions, Record};
+use std::ops::ControlFlow;
+
+use norn_protocol::batch::{
+    build_batch, decode_records, produced_batch, scan_records, Batch, BatchHeader, BatchOptions, Record,
+    Records, UNPACKED_MAX,
+};
 use norn_protocol::compression::Compression;
 use norn_protocol::request::RequestHead;
 use norn_protocol::versions::TABLE;
@@ -125,10 +130,50 @@ proptest! {
         let len = bytes.len();
         let peak = peak_of(|| {
             let _ = decode_records(&bytes);
+            if let Ok(header) = BatchHeader::parse(&bytes) {
+                let bytes = Bytes::copy_from_slice(&bytes);
+                let _ = scan_records(&header, &bytes, UNPACKED_MAX, |_| ControlFlow::Continue(()));
+            }
             let _ = Batch::split_all(bytes.into());
         });
         // A codec's own buffers are not proportional to the bytes.
         prop_assert!(peak <= allowance(len) + (4 << 20), "{peak} bytes held for a batch of {len}");
+    }
+}
+
+/// A batch of `count` empty records of seven bytes each, which compresses to nearly nothing.
+fn tiny_records(codec: Compression, count: i32) -> Bytes {
+    let one = build_batch(&[Record::default()], BatchOptions::default()).unwrap();
+    let plain = one[61..].repeat(count as usize);
+    let packed = norn_protocol::compression::compress(codec, &plain).unwrap();
+    let mut batch = one[..61].to_vec();
+    batch[8..12].copy_from_slice(&(49 + packed.len() as i32).to_be_bytes());
+    batch[22] = codec.code();
+    batch[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+    batch[57..61].copy_from_slice(&count.to_be_bytes());
+    batch.extend_from_slice(&packed);
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch.into()
+}
+
+#[test]
+fn millions_of_tiny_records_are_read_in_a_chunk_of_memory() {
+    const COUNT: i32 = 2_000_000;
+    for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let batch = tiny_records(codec, COUNT);
+        let header = BatchHeader::parse(&batch).unwrap();
+        let (mut scanned, mut read) = (0, 0);
+        let peak = peak_of(|| {
+            let count = |_: &_| {
+                scanned += 1;
+                ControlFlow::Continue(())
+            };
+            scan_records(&header, &batch, UNPACKED_MAX, count).unwrap();
+            read = Records::of(batch.clone(), UNPACKED_MAX).unwrap().map(Result::unwrap).count();
+        });
+        assert_eq!((scanned, read), (COUNT, COUNT as usize));
+        assert!(peak < 512 << 10, "{codec:?}: {peak}");
     }
 }
 

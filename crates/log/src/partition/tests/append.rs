@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rounds::{NoteTicket, Rounds};
+use norn_protocol::batch::{build_batch, BatchOptions};
 
 #[test]
 fn what_was_appended_is_read_at_every_offset_and_size() {
@@ -101,7 +102,7 @@ fn log_append_time_replaces_the_timestamps() {
         let (mut log, _) = open(&root, &small(), None).await;
         log.append(&[produced(0, 3, 10)], LeaderEpoch(0), Some(77_000)).await.unwrap();
         assert!(read_from(&log, 0, 1000).await.iter().all(|r| r.timestamp == 77_000));
-        let hit = log.view().offset_for_timestamp(5000).await.unwrap().unwrap();
+        let hit = log.view().offset_for_timestamp(5000, &Decoding::default()).await.unwrap().unwrap();
         assert_eq!((hit.offset, hit.timestamp), (Offset(0), 77_000));
     });
 }
@@ -115,15 +116,44 @@ fn a_timestamp_is_found_to_the_record() {
         }
         // Records are stamped 1000 + their offset.
         for offset in 0..log.end().0 {
-            let hit = log.view().offset_for_timestamp(1000 + offset).await.unwrap().unwrap();
+            let hit =
+                log.view().offset_for_timestamp(1000 + offset, &Decoding::default()).await.unwrap().unwrap();
             assert_eq!((hit.offset.0, hit.timestamp), (offset, 1000 + offset));
         }
-        assert_eq!(log.view().offset_for_timestamp(0).await.unwrap().unwrap().offset, Offset(0));
-        assert_eq!(log.view().offset_for_timestamp(1000 + log.end().0).await.unwrap(), None);
-        let max = log.view().max_timestamp().await.unwrap().unwrap();
+        assert_eq!(
+            log.view().offset_for_timestamp(0, &Decoding::default()).await.unwrap().unwrap().offset,
+            Offset(0)
+        );
+        assert_eq!(
+            log.view().offset_for_timestamp(1000 + log.end().0, &Decoding::default()).await.unwrap(),
+            None
+        );
+        let max = log.view().max_timestamp(&Decoding::default()).await.unwrap().unwrap();
         assert_eq!(max.offset.0, log.end().0 - 1);
         log.delete_before(Offset(50)).await.unwrap();
-        assert_eq!(log.view().offset_for_timestamp(0).await.unwrap().unwrap().offset, Offset(50));
+        assert_eq!(
+            log.view().offset_for_timestamp(0, &Decoding::default()).await.unwrap().unwrap().offset,
+            Offset(50)
+        );
+    });
+}
+
+#[test]
+fn where_no_record_has_a_timestamp_the_first_has_the_largest() {
+    run(|root| async move {
+        let (mut log, _) = open(&root, &small(), None).await;
+        let none = |n| Record { timestamp: -1, value: Some(Bytes::from(vec![n; 100])), ..Record::default() };
+        for n in 0..20 {
+            let bytes = build_batch(&[none(n), none(n)], BatchOptions::default()).unwrap();
+            let batch = Batch::split_all(bytes).unwrap().remove(0);
+            log.append(&[(batch, log.end())], LeaderEpoch(0), None).await.unwrap();
+        }
+        assert!(log.segments.len() > 2);
+        let first = log.view().max_timestamp(&Decoding::default()).await.unwrap().unwrap();
+        assert_eq!((first.offset, first.timestamp), (Offset(0), -1));
+        log.delete_before(Offset(7)).await.unwrap();
+        let first = log.view().max_timestamp(&Decoding::default()).await.unwrap().unwrap();
+        assert_eq!((first.offset, first.timestamp), (Offset(7), -1));
     });
 }
 
@@ -131,8 +161,8 @@ fn a_timestamp_is_found_to_the_record() {
 fn an_empty_log_has_no_timestamps() {
     run(|root| async move {
         let (log, _) = open(&root, &small(), None).await;
-        assert_eq!(log.view().max_timestamp().await.unwrap(), None);
-        assert_eq!(log.view().offset_for_timestamp(-1).await.unwrap(), None);
+        assert_eq!(log.view().max_timestamp(&Decoding::default()).await.unwrap(), None);
+        assert_eq!(log.view().offset_for_timestamp(-1, &Decoding::default()).await.unwrap(), None);
         assert_eq!(log.end_of_epoch(LeaderEpoch(0)), (LeaderEpoch(-1), Offset(-1)));
     });
 }

@@ -211,7 +211,8 @@ fn timestamps_are_looked_up_around_damage() {
         write_raw(&root, &segment_name(0), bytes).await;
         let (log, _) = open(&root, &small(), None).await;
         for offset in 0..end {
-            let hit = log.view().offset_for_timestamp(1000 + offset).await.unwrap().unwrap();
+            let hit =
+                log.view().offset_for_timestamp(1000 + offset, &Decoding::default()).await.unwrap().unwrap();
             let expected = if offset & !1 == base { base + 2 } else { offset };
             assert_eq!(hit.offset.0, expected);
         }

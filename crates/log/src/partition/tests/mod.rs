@@ -17,6 +17,7 @@ use norn_protocol::batch::{decode_records, Batch, Record};
 use norn_protocol::types::TopicId;
 
 use super::*;
+use crate::decoding::Decoding;
 use crate::error::ReadError;
 use crate::partition::Visit;
 use crate::testing::produced;

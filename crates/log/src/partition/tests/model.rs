@@ -241,7 +241,8 @@ impl World {
         }
         let middle = start + (end - start) / 2;
         if middle < end {
-            let hit = log.view().offset_for_timestamp(1000 + middle).await.unwrap().unwrap();
+            let hit =
+                log.view().offset_for_timestamp(1000 + middle, &Decoding::default()).await.unwrap().unwrap();
             assert_eq!(hit.offset.0, middle);
             let batches = fetch(&log.view(), middle, max, limit(log)).await.unwrap();
             assert_eq!(batches[0].header.leader_epoch.0, self.records[&middle].0);

@@ -7,6 +7,8 @@ use super::*;
 use crate::compression::{Compression, DecompressError};
 use crate::types::{ErrorCode, ProducerEpoch, ProducerId, Sequence};
 
+mod stream;
+
 fn record(value: &str) -> Record {
     Record {
         timestamp: 1_700_000_000_000,
@@ -441,7 +443,7 @@ fn records_that_lie_about_themselves_are_refused() {
     };
     // More records than there are bytes for: an error, not a reservation.
     assert!(matches!(read(&|h| h.record_count = i32::MAX), RecordError::Malformed { index: 3, .. }));
-    assert!(matches!(read(&|h| h.record_count = 2), RecordError::TrailingBytes(_)));
+    assert!(matches!(read(&|h| h.record_count = 2), RecordError::TrailingBytes));
     assert!(matches!(read(&|h| h.last_offset_delta = 1), RecordError::OutOfRange(2)));
     assert!(matches!(build_batch(&[], BatchOptions::default()), Err(RecordError::Unbuildable(0, 0))));
     assert!(matches!(decode_records(b""), Err(RecordError::Batch(BatchError::Truncated { .. }))));
@@ -449,7 +451,7 @@ fn records_that_lie_about_themselves_are_refused() {
 
 #[test]
 fn a_batch_that_decompresses_to_too_much_is_refused() {
-    let zeros = Record { value: Some(vec![0; DECOMPRESSED_MAX].into()), ..Record::default() };
+    let zeros = Record { value: Some(vec![0; DECOMPRESSED_MAX as usize].into()), ..Record::default() };
     let options = BatchOptions { compression: Compression::Zstd, ..BatchOptions::default() };
     let bytes = build_batch(&[zeros], options).unwrap();
     assert!(bytes.len() < 100_000);

@@ -1,12 +1,17 @@
 //! Kafka's five ways to compress a batch's records, in the framing that the Java client reads and writes (snappy in
-//! xerial blocks, LZ4 in its frame format). What comes out of a decompressor is capped: a few kilobytes of zeros
-//! compressed must not become gigabytes of the broker's memory. The `kafka-protocol` crate cannot cap its own.
+//! xerial blocks, LZ4 in its frame format). Decompression is a stream ([`Decompressor`]): a few kilobytes of compressed
+//! zeros must not become gigabytes of the broker's memory, as they would in the `kafka-protocol` crate's decoders.
 
-use std::io::{self, Read};
+mod decoder;
+mod snappy;
 
-use bytes::{Bytes, BytesMut};
+use std::io;
+
+use bytes::BytesMut;
 use kafka_protocol::compression::{Compressor, Gzip, Lz4, Snappy, Zstd};
 use thiserror::Error;
+
+pub use decoder::Decompressor;
 
 /// How a batch's records are compressed. The discriminant is the code in a batch's attributes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -63,7 +68,7 @@ pub enum DecompressError {
     #[error("the records decompress to more than {limit} bytes")]
     TooLarge {
         /// The caller's limit, in bytes.
-        limit: usize,
+        limit: u64,
     },
     /// The bytes are not what the codec writes.
     #[error("the records are not valid {}: {reason}", codec.name())]
@@ -96,90 +101,23 @@ pub fn compress(compression: Compression, plain: &[u8]) -> io::Result<BytesMut> 
     Ok(out)
 }
 
-/// Decompresses to at most `limit` bytes. Uncompressed bytes are shared, not copied.
-pub fn decompress(compression: Compression, bytes: &Bytes, limit: usize) -> Result<Bytes, DecompressError> {
-    let malformed =
-        |error: io::Error| DecompressError::Malformed { codec: compression, reason: error.to_string() };
-    let plain = match compression {
-        Compression::None if bytes.len() <= limit => return Ok(bytes.clone()),
-        Compression::None => None,
-        // Members may follow each other, as in Java's GZIPInputStream.
-        Compression::Gzip => {
-            read_capped(flate2::bufread::MultiGzDecoder::new(&bytes[..]), limit).map_err(malformed)?
-        }
-        Compression::Snappy => unsnap(bytes, limit).map_err(malformed)?,
-        Compression::Lz4 => lz4::Decoder::new(&bytes[..])
-            .and_then(|decoder| read_capped(decoder, limit))
-            .map_err(malformed)?,
-        Compression::Zstd => unzstd(bytes, limit).map_err(malformed)?,
-    };
-    plain.map(Bytes::from).ok_or(DecompressError::TooLarge { limit })
-}
-
-/// All that `reader` gives; `None` if that is more than `limit`.
-fn read_capped(reader: impl Read, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut plain = Vec::new();
-    reader.take(limit as u64 + 1).read_to_end(&mut plain)?;
-    Ok((plain.len() <= limit).then_some(plain))
-}
-
-/// The largest window that any zstd level uses (level 22); the library's own default, stated because it bounds what a
-/// frame's header can make it reserve.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
-
-fn unzstd(bytes: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes)?;
-    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-    read_capped(decoder, limit)
-}
-
-/// What xerial's snappy-java writes first: its magic, version 1, compatible since 1.
-const XERIAL: &[u8; 16] = b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01";
-
-fn unsnap(mut bytes: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut plain = Vec::new();
-    let Some(blocks) = bytes.strip_prefix(XERIAL) else {
-        // Without the header it is one raw block (SnappyInputStream falls back in the same way).
-        return Ok(unsnap_block(bytes, limit, &mut plain)?.then_some(plain));
-    };
-    bytes = blocks;
-    while !bytes.is_empty() {
-        let block = bytes
-            .split_first_chunk::<4>()
-            .and_then(|(len, rest)| rest.split_at_checked(u32::from_be_bytes(*len) as usize));
-        let Some((block, rest)) = block else { return Err(io::ErrorKind::UnexpectedEof.into()) };
-        if !unsnap_block(block, limit, &mut plain)? {
-            return Ok(None);
-        }
-        bytes = rest;
-    }
-    Ok(Some(plain))
-}
-
-/// Snappy's densest element is a copy of 64 bytes in three; a block that claims more than this ratio lies.
-const SNAPPY_RATIO_MAX: usize = 22;
-
-/// Appends a raw block's content; false if that would pass `limit`.
-fn unsnap_block(block: &[u8], limit: usize, plain: &mut Vec<u8>) -> io::Result<bool> {
-    let claimed = snap::raw::decompress_len(block)?;
-    if claimed > block.len() * SNAPPY_RATIO_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a block claims more than it can hold"));
-    }
-    if claimed > limit - plain.len() {
-        return Ok(false);
-    }
-    let from = plain.len();
-    plain.resize(from + claimed, 0);
-    let len = snap::raw::Decoder::new().decompress(block, &mut plain[from..])?;
-    plain.truncate(from + len);
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMIT: usize = 1 << 20;
+    use bytes::Bytes;
+
+    /// All that `packed` decompresses to.
+    fn unpack(codec: Compression, packed: &Bytes) -> Result<Vec<u8>, DecompressError> {
+        let mut decoder = Decompressor::new(codec, packed.clone())?;
+        let (mut plain, mut chunk) = (Vec::new(), [0; 1000]);
+        loop {
+            match decoder.read(&mut chunk)? {
+                0 => return Ok(plain),
+                len => plain.extend_from_slice(&chunk[..len]),
+            }
+        }
+    }
 
     #[test]
     fn codes_and_names_are_kafkas() {
@@ -199,20 +137,39 @@ mod tests {
             for len in [0usize, 1, 1000, 100_000] {
                 let plain: Vec<u8> = (0..len).map(|i| (i / 7 % 251) as u8).collect();
                 let packed = compress(compression, &plain).unwrap().freeze();
-                assert_eq!(decompress(compression, &packed, LIMIT).unwrap(), plain, "{compression:?} {len}");
+                assert_eq!(unpack(compression, &packed).unwrap(), plain, "{compression:?} {len}");
             }
         }
     }
 
     #[test]
-    fn a_bomb_is_stopped_at_the_limit() {
-        let zeros = vec![0; LIMIT + 1];
-        for compression in Compression::ALL {
-            let packed = compress(compression, &zeros).unwrap().freeze();
-            let result = decompress(compression, &packed, LIMIT);
-            assert!(matches!(result, Err(DecompressError::TooLarge { limit: LIMIT })), "{compression:?}");
-            assert_eq!(decompress(compression, &packed, LIMIT + 1).unwrap().len(), LIMIT + 1);
+    fn content_that_ends_early_is_malformed() {
+        let plain: Vec<u8> = (0..100_000u32).flat_map(|i| i.wrapping_mul(i).to_be_bytes()).collect();
+        for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+            let packed = compress(compression, &plain).unwrap().freeze();
+            for missing in [1, 4, packed.len() / 2] {
+                let result = unpack(compression, &packed.slice(..packed.len() - missing));
+                assert!(
+                    matches!(result, Err(DecompressError::Malformed { .. })),
+                    "{compression:?} without {missing}"
+                );
+            }
         }
+    }
+
+    #[test]
+    fn a_decoder_says_what_memory_it_takes() {
+        let plain = vec![7; 1 << 20];
+        for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+            let packed = compress(compression, &plain).unwrap().freeze();
+            let memory = Decompressor::memory(compression, &packed);
+            assert!((1 << 10..16 << 20).contains(&memory), "{compression:?}: {memory}");
+        }
+        let zstd =
+            |header: &'static [u8]| Decompressor::memory(Compression::Zstd, &Bytes::from_static(header));
+        // A window of 128 MiB, and one that leaves the window to its content's length.
+        assert_eq!(zstd(b"\x28\xb5\x2f\xfd\x00\x88"), (128 << 20) + (512 << 10));
+        assert_eq!(zstd(b"\x28\xb5\x2f\xfd\x20\x01\x09\0\0\0"), 513 << 10);
     }
 
     #[test]
@@ -220,7 +177,7 @@ mod tests {
         // The varint 0xffffffff: four gigabytes in five bytes.
         let lie = Bytes::from_static(b"\xff\xff\xff\xff\x0f");
         assert!(matches!(
-            decompress(Compression::Snappy, &lie, usize::MAX),
+            unpack(Compression::Snappy, &lie),
             Err(DecompressError::Malformed { codec: Compression::Snappy, .. })
         ));
     }
@@ -233,7 +190,7 @@ mod tests {
         let plain = b"\x18\x00\x00\x00\x01\x0csdfdsf\x00";
         for packed in [&xerial[..], &raw[..]] {
             let packed = Bytes::copy_from_slice(packed);
-            assert_eq!(decompress(Compression::Snappy, &packed, LIMIT).unwrap()[..], plain[..]);
+            assert_eq!(unpack(Compression::Snappy, &packed).unwrap()[..], plain[..]);
         }
     }
 
@@ -241,7 +198,7 @@ mod tests {
     fn garbage_is_malformed() {
         for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
             let garbage = Bytes::from_static(b"these bytes were never compressed");
-            let result = decompress(compression, &garbage, LIMIT);
+            let result = unpack(compression, &garbage);
             assert!(matches!(result, Err(DecompressError::Malformed { .. })), "{compression:?}: {result:?}");
         }
     }
