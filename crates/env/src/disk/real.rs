@@ -66,6 +66,21 @@ impl Opened {
     }
 }
 
+/// What stands where a directory was to be created, in words that say more than "File exists": a symbolic link whose
+/// target is missing, or a file.
+fn obstacle(root: &Path) -> Option<io::Error> {
+    let missing_or_no_dir = |path: &&Path| fs::metadata(path).map_or(true, |found| !found.is_dir());
+    let at = root.ancestors().filter(missing_or_no_dir).find(|path| fs::symlink_metadata(path).is_ok())?;
+    let (kind, what) = match fs::read_link(at) {
+        Ok(target) if fs::metadata(at).is_err() => (
+            io::ErrorKind::NotFound,
+            format!("is a symbolic link to {}, which does not exist", target.display()),
+        ),
+        _ => (io::ErrorKind::NotADirectory, "is not a directory".to_owned()),
+    };
+    Some(io::Error::new(kind, format!("{} {what}", at.display())))
+}
+
 /// Holds the lock as long as its descriptor is open.
 #[derive(Debug)]
 pub(super) struct DirLock {
@@ -74,7 +89,7 @@ pub(super) struct DirLock {
 
 impl Disk {
     pub(super) fn open(root: &Path) -> io::Result<Disk> {
-        fs::create_dir_all(root)?;
+        fs::create_dir_all(root).map_err(|error| obstacle(root).unwrap_or(error))?;
         Ok(Disk(Arc::new(Shared {
             root: root.to_owned(),
             pool: Pool::new(),
@@ -354,6 +369,23 @@ mod tests {
 
     use super::*;
     use crate::testing::run;
+
+    #[test]
+    fn a_data_directory_that_cannot_be_made_says_what_is_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/nowhere/at/all", &link).unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let refused = |path: &Path| Disk::open(path).err().unwrap().to_string();
+        let dangling =
+            format!("{} is a symbolic link to /nowhere/at/all, which does not exist", link.display());
+        assert_eq!(refused(&link), dangling);
+        assert_eq!(refused(&link.join("below")), dangling);
+        let no_directory = format!("{} is not a directory", file.display());
+        assert_eq!(refused(&file), no_directory);
+        assert_eq!(refused(&file.join("below")), no_directory);
+    }
 
     /// The outcome of an operation that fails so for the first `failures` times, and how often it was tried.
     fn tried(failures: usize, code: i32) -> (io::Result<()>, usize) {
