@@ -37,6 +37,23 @@ impl ConfigType {
     }
 }
 
+impl ConfigType {
+    /// The largest whole number of the type.
+    fn number_max(self) -> Option<i64> {
+        match self {
+            ConfigType::Int => Some(i64::from(i32::MAX)),
+            ConfigType::Short => Some(i64::from(i16::MAX)),
+            ConfigType::Long => Some(i64::MAX),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a text is a whole number above `max`.
+fn is_above(text: &str, max: i64) -> bool {
+    text.trim().parse::<i128>().is_ok_and(|number| number > i128::from(max))
+}
+
 /// Which values of its type a setting takes.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Allowed {
@@ -71,10 +88,9 @@ impl fmt::Display for Allowed {
 pub enum UpdateMode {
     /// At the next start; AlterConfigs refuses it.
     ReadOnly,
-    /// At once, for one broker or for all.
-    PerBroker,
-    /// At once, for all brokers.
-    ClusterWide,
+    /// At once, set for one broker or for all. Kafka's documentation calls some of these settings cluster-wide; its
+    /// brokers take a value for one broker all the same.
+    Dynamic,
 }
 
 /// Another name under which a broker sets a setting's default, and what one unit of it is worth.
@@ -158,7 +174,13 @@ impl ConfigDef {
             (ConfigType::Long, Allowed::Any) => "a whole number".to_owned(),
             (ConfigType::Double, Allowed::Any) => "a number".to_owned(),
             (ConfigType::Int | ConfigType::Short | ConfigType::Long, allowed) => {
-                format!("a whole number, {allowed}")
+                match (allowed, self.kind.number_max()) {
+                    // Above what its type holds, the lower bound alone would not say what is wrong.
+                    (Allowed::AtLeast(least), Some(max)) if is_above(&value, max) => {
+                        format!("a whole number, {least} to {max}")
+                    }
+                    (allowed, _) => format!("a whole number, {allowed}"),
+                }
             }
             (ConfigType::Double, allowed) => format!("a number, {allowed}"),
             (_, allowed) => allowed.to_string(),
@@ -194,6 +216,15 @@ impl ConfigDef {
             _ => None,
         };
         number.filter(|number| self.in_bounds(*number, |bound| bound)).ok_or_else(|| self.refuse(value))
+    }
+
+    /// The value as it is kept: Kafka's `ConfigDef.parseType` takes the blanks around a value away. Those of a password
+    /// may be meant.
+    pub fn trimmed<'a>(&self, value: &'a str) -> &'a str {
+        match self.kind {
+            ConfigType::Password => value,
+            _ => value.trim(),
+        }
     }
 
     /// The value as a flag.
@@ -286,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
-        for bad in ["", "abc", "3", "4.0", "2147483648", "1 2"] {
+        for bad in ["", "abc", "3", "4.0", "1 2"] {
             let message = BYTES.check(bad).unwrap_err().to_string();
             assert_eq!(
                 message,
@@ -296,6 +327,21 @@ mod tests {
             );
         }
         assert_eq!(BYTES.number(" 12 "), Ok(12));
+    }
+
+    #[test]
+    fn a_number_above_its_type_is_told_both_bounds() {
+        for bad in ["2147483648", "99999999999"] {
+            let message = BYTES.check(bad).unwrap_err().to_string();
+            assert!(message.ends_with("allowed is a whole number, 4 to 2147483647"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_kept_without_the_blanks_around_it() {
+        assert_eq!(BYTES.trimmed(" 12 "), "12");
+        let password = ConfigDef::new("some.password", ConfigType::Password, None, "");
+        assert_eq!(password.trimmed(" a "), " a ");
     }
 
     #[test]

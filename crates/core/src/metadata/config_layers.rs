@@ -73,8 +73,10 @@ impl ConfigLayers<'_> {
                 layer.get(name).map(|value| SetAt { name, value: scaled(value, factor), source })
             })
         });
+        // Kafka names the default of a topic's setting after the broker's setting that gives it.
+        let named = broker_names(def).next().map_or(def.name, |(name, _)| name);
         let default = def.default.map(|value| SetAt {
-            name: def.name,
+            name: named,
             value: value.to_owned(),
             source: ConfigSource::Default,
         });
@@ -123,6 +125,16 @@ mod tests {
         let values: Vec<_> = layers.set_at(&RETENTION).map(|set| (set.value, set.source.code())).collect();
         let expected = [("1", 1), ("2", 3), ("4", 4), ("10800000", 4), ("604800000", 5)];
         assert_eq!(values, expected.map(|(value, code)| (value.to_owned(), code)));
+    }
+
+    #[test]
+    fn the_default_is_named_after_the_brokers_setting() {
+        let none = map(&[]);
+        let layers = ConfigLayers { topic: &none, broker: &none, cluster: &none, file: &none };
+        let names: Vec<_> = layers.set_at(&RETENTION).map(|set| set.name).collect();
+        assert_eq!(names, ["log.retention.ms"]);
+        let own = ConfigDef::new("flush.mode", ConfigType::String, Some("sync"), "");
+        assert_eq!(layers.value(&own).map(|set| set.name), Some("flush.mode"));
     }
 
     #[test]

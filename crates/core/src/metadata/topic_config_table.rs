@@ -21,7 +21,7 @@ const fn topic(
     ConfigDef::new(name, kind, Some(default), doc)
         .allowed(allowed)
         .synonyms(synonyms)
-        .update(UpdateMode::ClusterWide)
+        .update(UpdateMode::Dynamic)
 }
 
 /// A broker's setting in the same unit.

@@ -29,9 +29,9 @@ const fn null(name: &'static str, kind: ConfigType, allowed: Allowed, doc: &'sta
     ConfigDef::new(name, kind, None, doc).allowed(allowed)
 }
 
-/// What a running broker takes at once. The defaults of topic settings are, as in Kafka.
+/// What a running broker takes at once. The defaults of topic settings are dynamic, as in Kafka.
 const fn dynamic(def: ConfigDef) -> ConfigDef {
-    def.update(UpdateMode::ClusterWide)
+    def.update(UpdateMode::Dynamic)
 }
 
 /// The same fact under another name and perhaps in another unit.

@@ -82,34 +82,58 @@ pub fn alter_broker_configs(
         None => (ConfigResource::ClusterDefault, &none),
     };
     for edit in edits {
-        match table.get(&edit.name)?.update {
-            UpdateMode::ReadOnly => return Err(AdminError::ReadOnlyConfig { name: edit.name.clone() }),
-            UpdateMode::ClusterWide if node.is_some() => {
-                return Err(AdminError::ClusterWideConfig { name: edit.name.clone() });
-            }
-            UpdateMode::ClusterWide | UpdateMode::PerBroker => {}
+        if table.get(&edit.name)?.update == UpdateMode::ReadOnly {
+            return Err(AdminError::ReadOnlyConfig { name: edit.name.clone() });
         }
     }
     let inherited = ConfigLayers { topic: &none, broker, cluster: image.cluster_configs(), file };
     let present = if node.is_some() { broker } else { image.cluster_configs() };
     let changes = changes(table, present, &inherited, edits)?;
-    if node.is_none() && changes.iter().any(|change| sync_intervals::bears_on_them(&change.name)) {
-        check_sync_intervals(image, &inherited, &changed(present, &changes))?;
+    if changes.iter().any(|change| sync_intervals::bears_on_them(&change.name)) {
+        let next = changed(present, &changes);
+        match node {
+            Some(_) => {
+                let after = ConfigLayers { broker: &next, ..inherited };
+                check_sync_intervals(image, &inherited, &after)?;
+            }
+            // A broker's own values stay above those of the cluster.
+            None => {
+                let own = image.brokers().filter_map(|broker| image.broker_configs(broker.node));
+                for broker in std::iter::once(&none).chain(own) {
+                    let before = ConfigLayers { broker, ..inherited };
+                    let after = ConfigLayers { cluster: &next, ..before };
+                    check_sync_intervals(image, &before, &after)?;
+                }
+            }
+        }
     }
     Ok(Command::SetConfigs { resource, changes })
 }
 
-/// Whether what is to be set for all brokers leaves topics, those to come and those there are, the syncs they ask for.
+/// What AlterConfigs asks for: exactly `wanted` is to be set where `present` is set now.
+pub fn replacing(present: &ConfigMap, wanted: &[(String, Option<String>)]) -> Vec<ConfigEdit> {
+    let set = wanted.iter().map(|(name, value)| ConfigEdit {
+        name: name.clone(),
+        op: ConfigOp::Set,
+        value: value.clone(),
+    });
+    let kept: BTreeSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    let others = present.keys().filter(|name| !kept.contains(name.as_str()));
+    let delete = others.map(|name| ConfigEdit { name: name.clone(), op: ConfigOp::Delete, value: None });
+    set.chain(delete).collect()
+}
+
+/// Whether a change of the brokers' settings leaves topics, those to come and those there are, the syncs they ask for.
 fn check_sync_intervals(
     image: &Image,
     before: &ConfigLayers<'_>,
-    cluster: &ConfigMap,
+    after: &ConfigLayers<'_>,
 ) -> Result<(), AdminError> {
-    let after = ConfigLayers { cluster, ..*before };
-    sync_intervals::check_change(before, &after)?;
+    sync_intervals::check_change(before, after)?;
     for topic in image.topics() {
-        let own = |layers| ConfigLayers { topic: &topic.configs, ..layers };
-        let checked = sync_intervals::check_change(&own(*before), &own(after));
+        let before = ConfigLayers { topic: &topic.configs, ..*before };
+        let after = ConfigLayers { topic: &topic.configs, ..*after };
+        let checked = sync_intervals::check_change(&before, &after);
         checked.map_err(|source| AdminError::ConfigOfTopic { topic: topic.name.to_string(), source })?;
     }
     Ok(())
@@ -149,7 +173,7 @@ fn changes(
         let Some(value) = &edit.value else { return Err(AdminError::NullEdit { name }) };
         let change = match edit.op {
             ConfigOp::Set | ConfigOp::Delete => {
-                ConfigChange { name, value: Some(value.clone()), expected: None }
+                ConfigChange { name, value: Some(def.trimmed(value).to_owned()), expected: None }
             }
             ConfigOp::Append => {
                 let mut entries = entries(def, inherited, "APPEND")?;

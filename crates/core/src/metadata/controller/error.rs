@@ -66,10 +66,11 @@ pub enum AdminError {
     DuplicateConfig { name: String },
     #[error("Can't {op} to key {name} because its type is not LIST.")]
     NotAList { op: &'static str, name: String },
-    #[error("Cannot update these configs dynamically: {name}")]
+    #[error("Cannot update these configs dynamically: [{name}]")]
     ReadOnlyConfig { name: String },
-    #[error("Cannot update these configs at per-broker level, only for the whole cluster: {name}")]
-    ClusterWideConfig { name: String },
+    /// A setting of Kafka that Norn lacks.
+    #[error("{name} cannot be changed: {reason}")]
+    Unsupported { name: String, reason: &'static str },
 }
 
 impl AdminError {
@@ -91,12 +92,12 @@ impl AdminError {
             AdminError::Config(_)
             | AdminError::ConfigOfTopic { .. }
             | AdminError::NullConfig { .. }
-            | AdminError::NotAList { .. } => ErrorCode::InvalidConfig,
+            | AdminError::NotAList { .. }
+            | AdminError::Unsupported { .. } => ErrorCode::InvalidConfig,
             AdminError::CountBesideAssignment { .. }
             | AdminError::NullEdit { .. }
             | AdminError::DuplicateConfig { .. }
             | AdminError::ReadOnlyConfig { .. }
-            | AdminError::ClusterWideConfig { .. }
             | AdminError::Prohibited(_) => ErrorCode::InvalidRequest,
         }
     }

@@ -10,7 +10,7 @@ mod placement;
 mod tests;
 mod topics;
 
-pub use configs::{alter_broker_configs, alter_topic_configs, ConfigEdit, ConfigOp};
+pub use configs::{alter_broker_configs, alter_topic_configs, replacing, ConfigEdit, ConfigOp};
 pub use error::AdminError;
 pub use placement::Placement;
 pub use topics::{

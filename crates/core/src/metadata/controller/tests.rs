@@ -253,9 +253,8 @@ fn bad_edits_are_refused_with_kafkas_codes() {
 fn brokers_settings_change_only_where_they_may() {
     const DEFS: &[ConfigDef] = &[
         ConfigDef::new("fixed", ConfigType::Int, Some("1"), ""),
-        ConfigDef::new("everywhere", ConfigType::Int, Some("1"), "").update(UpdateMode::ClusterWide),
         ConfigDef::new("each", ConfigType::Int, Some("1"), "")
-            .update(UpdateMode::PerBroker)
+            .update(UpdateMode::Dynamic)
             .allowed(Allowed::AtLeast(1)),
     ];
     let table = ConfigTable { what: "broker", defs: DEFS };
@@ -266,20 +265,37 @@ fn brokers_settings_change_only_where_they_may() {
     };
     assert!(alter(Some(1), "each", "2").is_ok());
     assert!(alter(None, "each", "2").is_ok());
-    assert!(alter(None, "everywhere", "2").is_ok());
-    assert_eq!(alter(Some(1), "everywhere", "2"), Err(ErrorCode::InvalidRequest));
     assert_eq!(alter(Some(1), "fixed", "2"), Err(ErrorCode::InvalidRequest));
+    assert_eq!(alter(None, "fixed", "2"), Err(ErrorCode::InvalidRequest));
     assert_eq!(alter(Some(1), "each", "0"), Err(ErrorCode::InvalidConfig));
     assert_eq!(alter(Some(2), "each", "2"), Err(ErrorCode::BrokerIdNotRegistered));
+}
+
+#[test]
+fn alter_configs_sets_exactly_what_it_names() {
+    let mut image = cluster(1);
+    create_now(&mut image, PLAIN);
+    let mut set = |wanted: &[(&str, &str)]| {
+        let wanted: Vec<_> = wanted.iter().map(|(n, v)| (n.to_string(), Some(v.to_string()))).collect();
+        let edits = replacing(&image.topic_by_name("plain").unwrap().configs, &wanted);
+        let command =
+            with_defaults(|defaults| alter_topic_configs(&image, "plain", &edits, &defaults.layers)).unwrap();
+        apply(&mut image, &command);
+        image.topic_by_name("plain").unwrap().configs.clone()
+    };
+    set(&[("retention.ms", "1000"), ("segment.bytes", "1048576")]);
+    let then = set(&[("retention.ms", " 2000 "), ("cleanup.policy", "compact")]);
+    let expected = [("cleanup.policy", "compact"), ("retention.ms", "2000")];
+    assert!(then.iter().map(|(n, v)| (n.as_str(), v.as_str())).eq(expected), "{then:?}");
+    assert!(set(&[]).is_empty());
 }
 
 const BROKER_FLUSH: ConfigTable = ConfigTable {
     what: "broker",
     defs: &[
-        ConfigDef::new("flush.mode", ConfigType::String, Some("sync"), "").update(UpdateMode::ClusterWide),
-        ConfigDef::new("log.flush.interval.messages", ConfigType::Long, None, "")
-            .update(UpdateMode::ClusterWide),
-        ConfigDef::new("log.flush.interval.ms", ConfigType::Long, None, "").update(UpdateMode::ClusterWide),
+        ConfigDef::new("flush.mode", ConfigType::String, Some("sync"), "").update(UpdateMode::Dynamic),
+        ConfigDef::new("log.flush.interval.messages", ConfigType::Long, None, "").update(UpdateMode::Dynamic),
+        ConfigDef::new("log.flush.interval.ms", ConfigType::Long, None, "").update(UpdateMode::Dynamic),
     ],
 };
 
@@ -314,6 +330,11 @@ impl Flushing {
     fn cluster(&mut self, edits: &[(&str, Option<&str>)]) -> Result<(), AdminError> {
         let edits = set_or_delete(edits);
         self.do_and_apply(alter_broker_configs(&self.image, None, &BROKER_FLUSH, &edits, &self.file))
+    }
+
+    fn broker(&mut self, edits: &[(&str, Option<&str>)]) -> Result<(), AdminError> {
+        let (edits, node) = (set_or_delete(edits), Some(NodeId(1)));
+        self.do_and_apply(alter_broker_configs(&self.image, node, &BROKER_FLUSH, &edits, &self.file))
     }
 
     fn new_topic(&self, name: &str, value: &str) -> Result<Command, AdminError> {
@@ -371,6 +392,16 @@ fn what_asks_for_syncs_is_not_made_async() {
     assert_eq!(it.cluster(&[("log.flush.interval.ms", Some("1"))]), Ok(()));
     refused_for_no_sync(it.cluster(&[("flush.mode", Some("async"))]));
     refused_for_no_sync(it.new_topic("flush.mode", "async"));
+}
+
+#[test]
+fn what_one_broker_is_set_to_counts_for_its_topics_syncs() {
+    let mut it = Flushing::started_with("sync");
+    assert_eq!(it.topic(&[("flush.ms", Some("1"))]), Ok(()));
+    refused_for_no_sync(it.broker(&[("flush.mode", Some("async"))]));
+    assert_eq!(it.topic(&[("flush.ms", None)]), Ok(()));
+    assert_eq!(it.broker(&[("flush.mode", Some("async"))]), Ok(()));
+    refused_for_no_sync(it.cluster(&[("log.flush.interval.ms", Some("1"))]));
 }
 
 #[test]

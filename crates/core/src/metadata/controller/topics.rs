@@ -122,7 +122,7 @@ fn new_configs(
             return Err(AdminError::NullConfig { name: name.clone() });
         };
         def.check(value)?;
-        configs.insert(name.clone(), value.clone());
+        configs.insert(name.clone(), def.trimmed(value).to_owned());
     }
     let with_them = ConfigLayers { topic: &configs, ..*layers };
     TopicConfig::resolve(&with_them)?;
