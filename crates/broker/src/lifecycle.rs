@@ -131,9 +131,9 @@ pub fn start(config: Config, shutdown: Shutdown) -> BoxFuture<'static, Result<Br
     bring_up(config, shutdown).boxed()
 }
 
-async fn bring_up(config: Config, shutdown: Shutdown) -> Result<Broker, BrokerError> {
+async fn bring_up(mut config: Config, shutdown: Shutdown) -> Result<Broker, BrokerError> {
     let began = clock::now();
-    let bound = bind(&config.listeners)?;
+    let bound = bind(&mut config.listeners)?;
     let dirs::OpenDirs { dirs, tasks: dir_tasks, mut lost, logs } = dirs::open_dirs(&config).await?;
     let deadline = clock::now() + METADATA_TIMEOUT;
     let recovered = recover(&config, &dirs, logs, deadline).await;
@@ -270,13 +270,15 @@ fn request_memory(config: &Config) -> u32 {
 }
 
 /// Takes the ports of the listeners.
-fn bind(listeners: &[Listener]) -> Result<Vec<Bound>, BrokerError> {
+fn bind(listeners: &mut [Listener]) -> Result<Vec<Bound>, BrokerError> {
     let mut ports = vec![];
     for listener in listeners {
         let addr = listener.bind.socket_addr();
         let addr = addr.ok_or_else(|| BrokerError::BindHost { listener: shown(listener) })?;
         let advertised = Endpoint { host: listener.advertised.host.clone(), port: listener.advertised.port };
-        ports.push(Bound::bind(addr, advertised).map_err(|source| cannot_listen(listener, source))?);
+        let bound = Bound::bind(addr, advertised).map_err(|source| cannot_listen(listener, source))?;
+        listener.advertised.port = bound.advertised().port;
+        ports.push(bound);
     }
     Ok(ports)
 }

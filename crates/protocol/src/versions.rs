@@ -78,6 +78,7 @@ pub const TABLE: &[ApiVersionRange] = &[
     entry::<m::InitProducerIdRequest>(ApiKey::InitProducerId, 0, 5),
     entry::<m::OffsetForLeaderEpochRequest>(ApiKey::OffsetForLeaderEpoch, 2, 4),
     entry::<m::DescribeConfigsRequest>(ApiKey::DescribeConfigs, 1, 4),
+    entry::<m::AlterConfigsRequest>(ApiKey::AlterConfigs, 0, 2),
     entry::<m::CreatePartitionsRequest>(ApiKey::CreatePartitions, 0, 3),
     entry::<m::DeleteGroupsRequest>(ApiKey::DeleteGroups, 0, 2),
     entry::<m::IncrementalAlterConfigsRequest>(ApiKey::IncrementalAlterConfigs, 0, 1),

@@ -36,12 +36,15 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         let answer = DeletableTopicResult::default();
         responses.push(match topic {
             None => {
-                let error = if name.is_some() {
-                    ErrorCode::UnknownTopicOrPartition
-                } else {
-                    ErrorCode::UnknownTopicId
+                let (error, message) = match &name {
+                    Some(_) => (
+                        ErrorCode::UnknownTopicOrPartition,
+                        "This server does not host this topic-partition.",
+                    ),
+                    None => (ErrorCode::UnknownTopicId, "This server does not host this topic ID."),
                 };
-                answer.with_name(name).with_topic_id(id.0).with_error_code(error.code())
+                let answer = answer.with_name(name).with_topic_id(id.0).with_error_code(error.code());
+                answer.with_error_message(Some(wire(message)))
             }
             Some(topic) => {
                 let answer = answer.with_name(Some(TopicName(wire(&topic.name)))).with_topic_id(topic.id.0);

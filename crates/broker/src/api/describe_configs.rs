@@ -11,11 +11,12 @@ use kafka_protocol::messages::{
     DescribeConfigsRequest, DescribeConfigsResponse,
 };
 use norn_core::metadata::{ConfigSource, SetAt, TOPIC_CONFIGS};
+use norn_env::task;
 use norn_protocol::ErrorCode;
 
 use super::{
+    alter::{BROKER, TOPIC},
     group::wire,
-    incremental_alter_configs::{BROKER, TOPIC},
     Call, Context, Pace, Session,
 };
 use crate::{
@@ -89,7 +90,7 @@ fn described(
         BROKER if name.is_empty() || name.parse() == Ok(ctx.node.0) => {
             let cluster = image.cluster_configs().clone();
             let broker = image.broker_configs(ctx.node).cloned().unwrap_or_default();
-            let all = describe(&ctx.config, &Overrides { cluster, broker });
+            let all = describe(&ctx.config, &Overrides { cluster, broker }, task::threads());
             // An empty name asks for what is set for all brokers.
             let kept = |one: &Described| !name.is_empty() || one.source == ConfigSource::DynamicDefaultBroker;
             Ok(all.into_iter().filter(kept).collect())

@@ -2,6 +2,8 @@
 //! exist (so that nothing is advertised that is not served), and hands the request to its handler. A handler runs on its
 //! connection's task until the request is with its owners; what it returns only waits. It holds no lock and touches no disk.
 
+mod alter;
+mod alter_configs;
 mod api_versions;
 mod context;
 mod create_partitions;
@@ -88,6 +90,7 @@ handlers! {
     InitProducerId => init_producer_id,
     OffsetForLeaderEpoch => offset_for_leader_epoch,
     DescribeConfigs => describe_configs,
+    AlterConfigs => alter_configs,
     CreatePartitions => create_partitions,
     DeleteGroups => delete_groups,
     IncrementalAlterConfigs => incremental_alter_configs,

@@ -1,5 +1,4 @@
-//! The configuration as others see it: DescribeConfigs of a broker, what a running broker lets be
-//! changed, and the defaults that topics inherit.
+//! The configuration as others see it: DescribeConfigs of a broker, and the defaults that topics inherit.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +6,10 @@ use norn_core::metadata::{
     ConfigDef, ConfigLayers, ConfigMap, ConfigSource, ConfigType, SetAt, UpdateMode, TOPIC_CONFIGS,
 };
 
-use super::layers::{allowed, synonyms, Values};
-use super::table::{setting, settings};
+use super::lacking::{fixed, Fixed};
+use super::layers::{synonyms, Values};
+use super::listener::Listener;
+use super::table::settings;
 use super::typed::Config;
 
 /// Dynamic values by name, as the metadata image holds them.
@@ -43,13 +44,49 @@ pub struct Described {
     pub doc: &'static str,
 }
 
-/// Every setting, sorted by name, with `overrides` on top of what `config` was started with.
-pub fn describe(config: &Config, overrides: &Overrides) -> Vec<Described> {
+/// Every setting, sorted by name, with `overrides` on top of what `config` was started with. A setting of Kafka that
+/// Norn lacks is read-only and has the value that Norn's behaviour corresponds to; `threads` is the number of threads that
+/// run the node's tasks.
+pub fn describe(config: &Config, overrides: &Overrides, threads: usize) -> Vec<Described> {
     let listed = settings().filter(|setting| !setting.hidden);
-    let mut all: Vec<Described> =
-        listed.map(|setting| describe_one(setting, config.values(), overrides)).collect();
+    let honoured = listed.map(|setting| describe_one(setting, config.values(), overrides));
+    let mut all: Vec<Described> = honoured.chain(fixed(threads).map(describe_fixed)).collect();
+    for described in &mut all {
+        match described.name {
+            "broker.id" => describe_derived(described, config, "node.id", config.node_id.to_string()),
+            "advertised.listeners" => {
+                let told = |listener: &Listener| format!("{}://{}", listener.name, listener.advertised);
+                let told: Vec<String> = config.listeners.iter().map(told).collect();
+                describe_derived(described, config, "listeners", told.join(","));
+            }
+            _ => {}
+        }
+    }
     all.sort_unstable_by_key(|described| described.name);
     all
+}
+
+/// A value that follows from another setting where it is not stated itself.
+fn describe_derived(described: &mut Described, config: &Config, from: &str, value: String) {
+    let stated = [described.name, from].iter().any(|name| config.values().stated(name).is_some());
+    let source = if stated { ConfigSource::StaticBroker } else { ConfigSource::Default };
+    described.synonyms.retain(|place| place.source == ConfigSource::Default && stated);
+    described.synonyms.insert(0, SetAt { name: described.name, value: value.clone(), source });
+    (described.value, described.source) = (Some(value), source);
+}
+
+fn describe_fixed(fixed: Fixed) -> Described {
+    let place = |value: String| SetAt { name: fixed.name, value, source: ConfigSource::Default };
+    Described {
+        name: fixed.name,
+        value: fixed.value.clone(),
+        kind: fixed.kind,
+        source: ConfigSource::Default,
+        read_only: true,
+        sensitive: fixed.kind == ConfigType::Password,
+        synonyms: fixed.value.map(place).into_iter().collect(),
+        doc: fixed.reason,
+    }
 }
 
 fn describe_one(setting: &'static ConfigDef, values: &Values, overrides: &Overrides) -> Described {
@@ -74,33 +111,6 @@ fn describe_one(setting: &'static ConfigDef, values: &Values, overrides: &Overri
         synonyms: places,
         doc: setting.doc,
     }
-}
-
-/// Why a running broker does not take a value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DynamicError {
-    #[error("unknown setting {name}")]
-    Unknown { name: String },
-    #[error("{name} cannot be changed while the broker runs")]
-    ReadOnly { name: String },
-    #[error("{name} = {value:?}: must be {allowed}")]
-    Invalid { name: String, value: String, allowed: String },
-}
-
-/// Whether a running broker takes `value` for `name`; `None` goes back to what it was started with.
-pub fn check_dynamic(name: &str, value: Option<&str>) -> Result<&'static ConfigDef, DynamicError> {
-    let known = setting(name).ok_or_else(|| DynamicError::Unknown { name: name.to_owned() })?;
-    if known.update == UpdateMode::ReadOnly {
-        return Err(DynamicError::ReadOnly { name: name.to_owned() });
-    }
-    if let Some(value) = value {
-        known.check(value).map_err(|error| DynamicError::Invalid {
-            name: name.to_owned(),
-            value: value.to_owned(),
-            allowed: allowed(error),
-        })?;
-    }
-    Ok(known)
 }
 
 /// The defaults of topic settings, by the topics' names, in the topics' units:

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use norn_core::metadata::{list, ConfigDef, ConfigError as CoreError, ConfigMap, Synonym, TOPIC_CONFIGS};
 
 use super::error::{ConfigError, Warning};
-use super::lacking::{self, lacking, removed};
+use super::lacking::{self, lacking, removed, same_value};
 use super::source::{env_of_property, Layer, Source};
 use super::table::{setting, settings};
 
@@ -190,16 +190,6 @@ pub(super) fn allowed(error: CoreError) -> String {
         CoreError::Value { allowed, .. } => allowed,
         other => other.to_string(),
     }
-}
-
-/// Lists may be written with blanks, and in any order that the default happens not to have.
-fn same_value(value: &str, default: &str) -> bool {
-    let sorted = |text| {
-        let mut items = list(text);
-        items.sort_unstable();
-        items
-    };
-    value.eq_ignore_ascii_case(default) || sorted(value) == sorted(default)
 }
 
 /// The part after `listener.name.NAME.`, Kafka's way to set something for one listener.

@@ -8,6 +8,7 @@
 mod cluster;
 mod consistency;
 mod describe;
+mod dynamic;
 mod error;
 mod lacking;
 mod lacks;
@@ -17,7 +18,8 @@ mod source;
 mod table;
 mod typed;
 
-pub use describe::{check_dynamic, describe, topic_defaults, Described, DynamicError, Overrides};
+pub use describe::{describe, topic_defaults, Described, Overrides};
+pub use dynamic::effective_edits;
 pub use error::{ConfigError, Warning};
 pub use layers::{Stated, Values};
 pub use listener::{Endpoint, Listener};

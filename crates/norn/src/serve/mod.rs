@@ -46,11 +46,8 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         tracing::warn!("{warning}");
     }
     raise_descriptor_limit();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // Disks have threads of their own and most work is the kernel's, so half the cores keep up with the network. A
-    // worker more wakes the others for nothing: on two cores it cost a fifth of the CPU and a third of the memory.
-    let workers = cores.div_ceil(2);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let threads = norn_env::task::threads();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(node::run(config)),
         Err(source) => Err(NodeError::Runtime(source)),

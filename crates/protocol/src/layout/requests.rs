@@ -72,6 +72,7 @@ pub(super) static TABLE: &[(ApiKey, &[Field])] = &[
     (ApiKey::DescribeConfigs, DESCRIBE_CONFIGS),
     (ApiKey::CreatePartitions, CREATE_PARTITIONS),
     (ApiKey::DeleteGroups, DELETE_GROUPS),
+    (ApiKey::AlterConfigs, ALTER_CONFIGS),
     (ApiKey::IncrementalAlterConfigs, INCREMENTAL_ALTER_CONFIGS),
     (ApiKey::DescribeCluster, DESCRIBE_CLUSTER),
 ];
@@ -330,6 +331,18 @@ static CREATE_PARTITIONS: &[Field] = &[
 
 static DELETE_GROUPS: &[Field] = &[
     STRS, // groups_names
+];
+
+static ALTER_CONFIGS: &[Field] = &[
+    structs(&[
+        I8,  // resource_type
+        STR, // resource_name
+        structs(&[
+            STR, // name
+            STR, // value
+        ]),
+    ]),
+    BOOL, // validate_only
 ];
 
 static INCREMENTAL_ALTER_CONFIGS: &[Field] = &[
