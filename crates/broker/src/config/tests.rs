@@ -200,8 +200,8 @@ fn what_norn_lacks_at_kafkas_default_passes_without_a_word() {
     );
     assert_eq!(
         warnings("num.network.threads=8"),
-        ["server.properties:1: num.network.threads = \"8\" has no effect: Norn runs tasks on as many threads as \
-          there are cores"]
+        ["server.properties:1: num.network.threads = \"8\" has no effect: Norn sizes its one pool of threads by \
+          the number of cores"]
     );
 }
 
