@@ -8,6 +8,8 @@ use std::path::Path;
 
 use bytes::{Buf, Bytes};
 
+use super::Space;
+
 /// Most buffers in one call (`IOV_MAX` of Linux).
 const BUFFERS_MAX: usize = 1024;
 /// Bytes that are read at a time where only the page cache is to have them.
@@ -126,7 +128,7 @@ pub(super) fn allocate(file: &fs::File, len: u64) -> io::Result<()> {
     }
 }
 
-pub(super) fn free_space(root: &Path) -> io::Result<u64> {
+pub(super) fn space(root: &Path) -> io::Result<Space> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(root.as_os_str().as_bytes())?;
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
@@ -135,5 +137,6 @@ pub(super) fn free_space(root: &Path) -> io::Result<u64> {
     // SAFETY: statvfs succeeded; besides, zeros are a valid value.
     let stat = unsafe { stat.assume_init() };
     #[allow(clippy::unnecessary_cast)] // The types differ between platforms.
-    Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
+    let bytes = |blocks: libc::fsblkcnt_t| (blocks as u64).saturating_mul(stat.f_frsize as u64);
+    Ok(Space { total: bytes(stat.f_blocks), usable: bytes(stat.f_bavail) })
 }

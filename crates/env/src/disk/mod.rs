@@ -71,6 +71,15 @@ pub struct File {
     early: Arc<EarlySync>,
 }
 
+/// The space of the file system that a data directory is on, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All that there is.
+    pub total: u64,
+    /// What this process can still write.
+    pub usable: u64,
+}
+
 /// An exclusive lock on a data directory; freed when dropped, and by the death of the process.
 #[derive(Debug)]
 pub struct DirLock {
@@ -148,7 +157,12 @@ impl Disk {
 
     /// Bytes that can still be written to the file system.
     pub async fn free_space(&self) -> io::Result<u64> {
-        self.wait("free space", "", self.0.free_space()).await
+        self.space().await.map(|space| space.usable)
+    }
+
+    /// The size of the file system, and what of it can still be written to.
+    pub async fn space(&self) -> io::Result<Space> {
+        self.wait("space", "", self.0.space()).await
     }
 
     async fn wait<T>(&self, what: &str, path: &str, op: impl std::future::Future<Output = T>) -> T {

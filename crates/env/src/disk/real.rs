@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::calls::{allocate, free_space, pread, pread_nowait, touch, write_all};
+use super::calls::{allocate, pread, pread_nowait, space, touch, write_all};
 use super::pool::{Lane, Pool};
-use super::{DirEntry, Open};
+use super::{DirEntry, Open, Space};
 use crate::{clock, descriptors};
 
 /// Reads up to this length are tried on the caller's thread first, where a hit in the page cache costs a
@@ -194,9 +194,9 @@ impl Disk {
         self.run(Lane::Meta, move || path.try_exists()).await
     }
 
-    pub(super) async fn free_space(&self) -> io::Result<u64> {
+    pub(super) async fn space(&self) -> io::Result<Space> {
         let shared = self.0.clone();
-        self.run(Lane::Meta, move || free_space(&shared.root)).await
+        self.run(Lane::Meta, move || space(&shared.root)).await
     }
 
     async fn run<T: Send + 'static>(

@@ -335,8 +335,11 @@ fn errors_keep_their_number() {
 }
 
 #[test]
-fn free_space_is_known() {
-    run(|disk| async move { assert!(disk.free_space().await.unwrap() > 0) });
+fn the_space_of_the_file_system_is_known() {
+    run(|disk| async move {
+        let space = disk.space().await.unwrap();
+        assert!(space.usable > 0 && space.total >= space.usable, "{space:?}");
+    });
 }
 
 #[test]

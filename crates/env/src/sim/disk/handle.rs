@@ -16,7 +16,7 @@ use super::node::{length, prefix, Node};
 use super::submit::{Effect, Process, Underway};
 use super::tree::{errno, Ino};
 use super::DiskSim;
-use crate::disk::{DirEntry, Open};
+use crate::disk::{DirEntry, Open, Space};
 use crate::sim::node as nodes;
 
 /// The free space of a disk without a limit.
@@ -160,8 +160,8 @@ impl Disk {
         self.run(DiskOp::Meta, path, move |node, root| node.volume(root).tree.exists(&name)).await
     }
 
-    pub(crate) async fn free_space(&self) -> io::Result<u64> {
-        self.run(DiskOp::Meta, "", |node, root| Ok(node.free(root).unwrap_or(PLENTY))).await
+    pub(crate) async fn space(&self) -> io::Result<Space> {
+        self.run(DiskOp::Meta, "", |node, root| Ok(node.space(root, PLENTY))).await
     }
 
     async fn remove_one(&self, path: &str, is_dir: bool) -> io::Result<()> {

@@ -9,6 +9,7 @@ use super::crash::Loss;
 use super::faults::Faults;
 use super::submit::Underway;
 use super::tree::Tree;
+use crate::disk::Space;
 use crate::sim::trace::{digest, Event};
 use crate::sim::{Stream, World};
 
@@ -92,6 +93,13 @@ impl Node {
     pub(super) fn free(&mut self, root: &str) -> Option<u64> {
         let capacity = self.faults.capacity(root)?;
         Some(capacity.saturating_sub(self.volume(root).tree.used()))
+    }
+
+    /// The disk's size and what is left of it; one without a limit has `plenty` left.
+    pub(super) fn space(&mut self, root: &str, plenty: u64) -> Space {
+        let used = self.volume(root).tree.used();
+        let usable = self.free(root).unwrap_or(plenty);
+        Space { total: self.faults.capacity(root).unwrap_or(usable + used), usable }
     }
 
     /// Registers a write until it takes effect, and returns its ticket.
