@@ -131,6 +131,19 @@ impl fmt::Display for TopicId {
     }
 }
 
+/// Reads an id as Kafka prints it; see [`TopicId`]'s `Display`.
+pub fn uuid_of_text(text: &str) -> Option<Uuid> {
+    if text.len() != 22 {
+        return None;
+    }
+    let mut bits: u128 = 0;
+    for (i, digit) in text.bytes().enumerate() {
+        let value = BASE64_URL.iter().position(|other| *other == digit)? as u128;
+        bits = if i < 21 { bits << 6 | value } else { bits << 2 | value >> 4 };
+    }
+    Some(Uuid::from_u128(bits))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +164,10 @@ mod tests {
         // Kafka's Uuid.METADATA_TOPIC_ID is new Uuid(0, 1).
         assert_eq!(TopicId(Uuid::from_u128(1)).to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
         assert_eq!(TopicId(Uuid::from_u128(u128::MAX)).to_string(), "_____________________w");
+        for id in [0, 1, 77 << 90, u128::MAX].map(Uuid::from_u128) {
+            assert_eq!(uuid_of_text(&TopicId(id).to_string()), Some(id));
+        }
+        assert_eq!(uuid_of_text("AAAAAAAAAAAAAAAAAAAAA"), None);
+        assert_eq!(uuid_of_text("AAAAAAAAAAAAAAAAAAAA+A"), None);
     }
 }

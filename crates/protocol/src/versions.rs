@@ -77,12 +77,26 @@ pub const TABLE: &[ApiVersionRange] = &[
     entry::<m::DeleteRecordsRequest>(ApiKey::DeleteRecords, 0, 2),
     entry::<m::InitProducerIdRequest>(ApiKey::InitProducerId, 0, 5),
     entry::<m::OffsetForLeaderEpochRequest>(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    entry::<m::DescribeAclsRequest>(ApiKey::DescribeAcls, 1, 3),
+    entry::<m::CreateAclsRequest>(ApiKey::CreateAcls, 1, 3),
+    entry::<m::DeleteAclsRequest>(ApiKey::DeleteAcls, 1, 3),
     entry::<m::DescribeConfigsRequest>(ApiKey::DescribeConfigs, 1, 4),
     entry::<m::AlterConfigsRequest>(ApiKey::AlterConfigs, 0, 2),
+    entry::<m::DescribeLogDirsRequest>(ApiKey::DescribeLogDirs, 1, 5),
     entry::<m::CreatePartitionsRequest>(ApiKey::CreatePartitions, 0, 3),
     entry::<m::DeleteGroupsRequest>(ApiKey::DeleteGroups, 0, 2),
+    entry::<m::ElectLeadersRequest>(ApiKey::ElectLeaders, 0, 2),
     entry::<m::IncrementalAlterConfigsRequest>(ApiKey::IncrementalAlterConfigs, 0, 1),
+    entry::<m::AlterPartitionReassignmentsRequest>(ApiKey::AlterPartitionReassignments, 0, 1),
+    entry::<m::ListPartitionReassignmentsRequest>(ApiKey::ListPartitionReassignments, 0, 0),
+    entry::<m::DescribeClientQuotasRequest>(ApiKey::DescribeClientQuotas, 0, 1),
+    entry::<m::DescribeUserScramCredentialsRequest>(ApiKey::DescribeUserScramCredentials, 0, 0),
+    entry::<m::DescribeQuorumRequest>(ApiKey::DescribeQuorum, 0, 2),
+    entry::<m::UpdateFeaturesRequest>(ApiKey::UpdateFeatures, 0, 2),
     entry::<m::DescribeClusterRequest>(ApiKey::DescribeCluster, 0, 2),
+    entry::<m::DescribeProducersRequest>(ApiKey::DescribeProducers, 0, 0),
+    entry::<m::ListConfigResourcesRequest>(ApiKey::ListConfigResources, 0, 1),
+    entry::<m::DescribeTopicPartitionsRequest>(ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
 /// The versions of an API; `None` if Norn does not speak it.
@@ -115,6 +129,7 @@ mod tests {
         assert_eq!(range(ApiKey::OffsetFetch).unwrap().max, 9);
         assert_eq!(range(ApiKey::ListOffsets).unwrap().max, 10);
         assert_eq!(range(ApiKey::InitProducerId).unwrap().max, 5);
+        assert_eq!(range(ApiKey::DescribeLogDirs).unwrap().max, 4);
     }
 
     #[test]

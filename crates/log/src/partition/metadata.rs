@@ -6,8 +6,7 @@
 use std::io;
 
 use norn_env::disk::{DirEntry, Disk, Open};
-use norn_protocol::types::{Offset, TopicId};
-use uuid::Uuid;
+use norn_protocol::types::{uuid_of_text, Offset, TopicId};
 
 use super::START_FILE;
 use crate::checkpoint;
@@ -53,33 +52,14 @@ fn encode(topic_id: TopicId) -> String {
 fn decode(bytes: &[u8]) -> Option<TopicId> {
     let text = std::str::from_utf8(bytes).ok()?;
     let id = text.strip_prefix("version: 0\ntopic_id: ")?.lines().next()?;
-    decode_id(id).filter(|id| encode(*id) == text)
-}
-
-/// Reads an id as it is displayed: 22 digits of URL-safe base64.
-fn decode_id(text: &str) -> Option<TopicId> {
-    if text.len() != 22 {
-        return None;
-    }
-    let mut bits: u128 = 0;
-    for (i, digit) in text.bytes().enumerate() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'-' => 62,
-            b'_' => 63,
-            _ => return None,
-        };
-        bits = if i < 21 { bits << 6 | u128::from(value) } else { bits << 2 | u128::from(value >> 4) };
-    }
-    Some(TopicId(Uuid::from_u128(bits)))
+    uuid_of_text(id).map(TopicId).filter(|id| encode(*id) == text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     proptest! {
         #[test]

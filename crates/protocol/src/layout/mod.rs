@@ -8,6 +8,7 @@
 //! Apart from those reservations the crate's decoders are sound: their reads are checked, nesting is as deep as the
 //! schema, negative lengths are errors. A string's UTF-8 and the nulls are left to them.
 
+mod admin;
 mod requests;
 
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub enum Kind {
     List(&'static Kind),
     /// A structure, with tagged fields at its end in flexible versions.
     Struct(&'static [Field]),
+    /// A byte that is 1 before a structure, and -1 for null.
+    Nullable(&'static [Field]),
     /// An array of structures.
     Structs(&'static [Field]),
 }
@@ -59,7 +62,8 @@ impl Field {
 
 /// The structure of an API's requests, for the APIs of [`crate::versions::TABLE`].
 pub fn request(key: ApiKey) -> Option<&'static [Field]> {
-    requests::TABLE.iter().find(|(api, _)| *api == key).map(|(_, fields)| *fields)
+    let mut all = requests::TABLE.iter().chain(admin::TABLE);
+    all.find(|(api, _)| *api == key).map(|(_, fields)| *fields)
 }
 
 /// Checks that `body` begins with a request of this API and version. An API that has no layout has no bytes that pass.
@@ -130,6 +134,11 @@ impl Walk<'_> {
             }
             Kind::List(element) => (0..self.array()?).try_for_each(|_| self.value(*element)),
             Kind::Struct(fields) => self.structure(fields),
+            Kind::Nullable(fields) => match self.reader.take(1)? {
+                [1] => self.structure(fields),
+                // The crate takes every other byte for null.
+                _ => Ok(()),
+            },
             Kind::Structs(fields) => (0..self.array()?).try_for_each(|_| self.structure(fields)),
         }
     }

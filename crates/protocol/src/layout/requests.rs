@@ -1,4 +1,4 @@
-//! The structure of every request in [`crate::versions::TABLE`], from Kafka's message schemas
+//! The structure of the requests in [`crate::versions::TABLE`] but those of [`super::admin`], from Kafka's message schemas
 //! (`clients/src/main/resources/common/message/*Request.json`). Fields are in wire order; a comment names them. That the
 //! table agrees with the codec, field by field and version by version, is a test
 //! (`tests/wire/layout.rs`).
@@ -6,19 +6,19 @@
 use super::{Field, Kind};
 use crate::ApiKey;
 
-const fn of(kind: Kind) -> Field {
+pub(super) const fn of(kind: Kind) -> Field {
     Field { kind, from: 0, to: i16::MAX, tag: None }
 }
 
 impl Field {
     /// In versions from this one on.
-    const fn from(mut self, version: i16) -> Field {
+    pub(super) const fn from(mut self, version: i16) -> Field {
         self.from = version;
         self
     }
 
     /// In versions up to this one.
-    const fn to(mut self, version: i16) -> Field {
+    pub(super) const fn to(mut self, version: i16) -> Field {
         self.to = version;
         self
     }
@@ -30,18 +30,18 @@ impl Field {
     }
 }
 
-const BOOL: Field = of(Kind::Fixed(1));
-const I8: Field = of(Kind::Fixed(1));
-const I16: Field = of(Kind::Fixed(2));
-const I32: Field = of(Kind::Fixed(4));
-const I64: Field = of(Kind::Fixed(8));
+pub(super) const BOOL: Field = of(Kind::Fixed(1));
+pub(super) const I8: Field = of(Kind::Fixed(1));
+pub(super) const I16: Field = of(Kind::Fixed(2));
+pub(super) const I32: Field = of(Kind::Fixed(4));
+pub(super) const I64: Field = of(Kind::Fixed(8));
 const UUID: Field = of(Kind::Fixed(16));
-const STR: Field = of(Kind::Str);
+pub(super) const STR: Field = of(Kind::Str);
 const BYTES: Field = of(Kind::Bytes);
-const I32S: Field = of(Kind::List(&Kind::Fixed(4)));
+pub(super) const I32S: Field = of(Kind::List(&Kind::Fixed(4)));
 const STRS: Field = of(Kind::List(&Kind::Str));
 
-const fn structs(fields: &'static [Field]) -> Field {
+pub(super) const fn structs(fields: &'static [Field]) -> Field {
     of(Kind::Structs(fields))
 }
 

@@ -102,6 +102,10 @@ impl Writer {
                 (0..len).for_each(|_| self.value(*element));
             }
             Kind::Struct(fields) => self.structure(fields),
+            Kind::Nullable(fields) => {
+                self.buf.put_i8(1);
+                self.structure(fields);
+            }
             Kind::Structs(fields) => {
                 let len = self.array();
                 (0..len).for_each(|_| self.structure(fields));
@@ -186,10 +190,24 @@ for_each_api! {
     DeleteRecords => DeleteRecordsRequest,
     InitProducerId => InitProducerIdRequest,
     OffsetForLeaderEpoch => OffsetForLeaderEpochRequest,
+    DescribeAcls => DescribeAclsRequest,
+    CreateAcls => CreateAclsRequest,
+    DeleteAcls => DeleteAclsRequest,
     DescribeConfigs => DescribeConfigsRequest,
+    DescribeLogDirs => DescribeLogDirsRequest,
     CreatePartitions => CreatePartitionsRequest,
     DeleteGroups => DeleteGroupsRequest,
     AlterConfigs => AlterConfigsRequest,
+    ElectLeaders => ElectLeadersRequest,
     IncrementalAlterConfigs => IncrementalAlterConfigsRequest,
+    AlterPartitionReassignments => AlterPartitionReassignmentsRequest,
+    ListPartitionReassignments => ListPartitionReassignmentsRequest,
+    DescribeClientQuotas => DescribeClientQuotasRequest,
+    DescribeUserScramCredentials => DescribeUserScramCredentialsRequest,
+    DescribeQuorum => DescribeQuorumRequest,
+    UpdateFeatures => UpdateFeaturesRequest,
     DescribeCluster => DescribeClusterRequest,
+    DescribeProducers => DescribeProducersRequest,
+    ListConfigResources => ListConfigResourcesRequest,
+    DescribeTopicPartitions => DescribeTopicPartitionsRequest,
 }

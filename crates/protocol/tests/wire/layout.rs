@@ -56,6 +56,19 @@ fn an_api_without_a_layout_cannot_be_decoded() {
 }
 
 #[test]
+fn a_structure_that_is_null_ends_with_its_byte() {
+    // No topics, a limit, no cursor, no tagged fields.
+    let body = |cursor: i8| Bytes::from(vec![1, 0, 0, 0, 9, cursor as u8, 0]);
+    for cursor in [-1, 0, 2] {
+        let body = body(cursor);
+        assert_eq!(layout::check(ApiKey::DescribeTopicPartitions, 0, &body), Ok(()));
+        let (_, left) = codec::recode(ApiKey::DescribeTopicPartitions, 0, body).unwrap();
+        assert!(left.is_empty(), "the layout reads what the codec reads: {cursor}");
+    }
+    assert!(layout::check(ApiKey::DescribeTopicPartitions, 0, &body(1)).is_err());
+}
+
+#[test]
 fn more_elements_than_a_request_may_have_are_refused() {
     let names = |count: usize| {
         let mut body = BytesMut::new();
