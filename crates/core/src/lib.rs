@@ -4,6 +4,7 @@
 //! read, and gives back orders (`Action`, a verdict, an outcome). The rooms do not know each other's
 //! callers, the log or the network; what they must know of the log, they are told.
 
+pub mod admin;
 mod codec;
 pub mod group;
 pub mod metadata;

@@ -100,6 +100,12 @@ impl Image {
         self.ids.values().filter_map(|id| self.topics.get(id))
     }
 
+    /// The topics from this name on, by name.
+    pub fn topics_by_name_from(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
+        let from = (std::ops::Bound::Included(name), std::ops::Bound::Unbounded);
+        self.ids.range::<str, _>(from).filter_map(|(_, id)| self.topics.get(id))
+    }
+
     pub fn topic(&self, id: TopicId) -> Option<&Arc<Topic>> {
         self.topics.get(&id)
     }

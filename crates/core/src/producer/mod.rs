@@ -11,4 +11,4 @@ mod table;
 mod tests;
 
 pub use snapshot::SnapshotError;
-pub use table::{ProducerTable, Rollback, Verdict, BATCHES_KEPT};
+pub use table::{ProducerState, ProducerTable, Rollback, Verdict, BATCHES_KEPT};

@@ -1,9 +1,10 @@
 //! The producers of one partition.
 
 use std::collections::btree_map::{BTreeMap, Entry};
+use std::ops::Bound;
 
 use norn_protocol::batch::BatchHeader;
-use norn_protocol::types::{Offset, ProducerId, Sequence};
+use norn_protocol::types::{Offset, ProducerEpoch, ProducerId, Sequence};
 use norn_protocol::ErrorCode;
 
 use super::entry::ProducerEntry;
@@ -35,6 +36,17 @@ pub enum Rollback {
     /// more. The caller decodes a snapshot at or below the new end (or starts with an empty table) and
     /// visits the log from there, before it checks another batch.
     Rebuild,
+}
+
+/// A producer as DescribeProducers tells of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProducerState {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    /// The sequence number of its last record.
+    pub last_sequence: Sequence,
+    /// The largest timestamp of its last batch.
+    pub last_timestamp: Millis,
 }
 
 /// Who wrote what to one partition, as far as sequences must be checked.
@@ -153,6 +165,21 @@ impl ProducerTable {
         } else {
             Rollback::Rebuild
         }
+    }
+
+    /// The states of so many producers at most, by rising id above `after`.
+    pub fn states(&self, after: Option<ProducerId>, most: usize) -> Vec<ProducerState> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let states = self.producers.range((from, Bound::Unbounded)).map(|(id, entry)| {
+            let newest = entry.newest();
+            ProducerState {
+                id: *id,
+                epoch: entry.epoch,
+                last_sequence: newest.last_sequence,
+                last_timestamp: newest.timestamp,
+            }
+        });
+        states.take(most).collect()
     }
 
     /// Forgets producers that appended nothing for `ttl_ms`, and says how many.

@@ -57,6 +57,23 @@ fn each_of_the_last_five_batches_is_answered_with_its_own_offsets() {
 }
 
 #[test]
+fn producers_are_told_by_id_a_part_at_a_time() {
+    let mut table = ProducerTable::new();
+    for producer in [7, 3, 5] {
+        append(&mut table, batch(producer, 0, 0, 2), NOW);
+    }
+    append(&mut table, batch(5, 1, 0, 3), NOW);
+    let told = |after: Option<i64>, most| {
+        let states = table.states(after.map(ProducerId), most).into_iter();
+        states.map(|s| (s.id.0, s.epoch.0, s.last_sequence.0, s.last_timestamp.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(None, 9), [(3, 0, 1, 17), (5, 1, 2, 17), (7, 0, 1, 17)]);
+    assert_eq!(told(None, 2), [(3, 0, 1, 17), (5, 1, 2, 17)]);
+    assert_eq!(told(Some(5), 2), [(7, 0, 1, 17)]);
+    assert_eq!(told(Some(7), 2), []);
+}
+
+#[test]
 fn a_new_epoch_starts_at_zero_and_fences_the_old_one() {
     let mut table = ProducerTable::new();
     append(&mut table, batch(1, 3, 0, 1), NOW);

@@ -69,6 +69,15 @@ pub fn check_epoch(current: LeaderEpoch, claimed: LeaderEpoch) -> Result<(), Err
     }
 }
 
+/// How far a replica lags behind, as DescribeLogDirs gives it: the records below the high watermark that it does not
+/// have; -1 while its log is not online (Kafka: `ReplicaManager.getLogEndOffsetLag`).
+pub fn offset_lag(online: bool, high_watermark: Offset, end: Offset) -> i64 {
+    match online {
+        true => high_watermark.0.saturating_sub(end.0).max(0),
+        false => -1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +109,13 @@ mod tests {
         assert_eq!(delete(15), Ok(Offset(15)));
         assert_eq!(delete(21), Err(ErrorCode::OffsetOutOfRange));
         assert_eq!(delete(-2), Err(ErrorCode::OffsetOutOfRange));
+    }
+
+    #[test]
+    fn a_replica_lags_by_what_it_lacks_below_the_high_watermark() {
+        assert_eq!(offset_lag(true, Offset(20), Offset(30)), 0);
+        assert_eq!(offset_lag(true, Offset(20), Offset(15)), 5);
+        assert_eq!(offset_lag(false, Offset(20), Offset(30)), -1);
     }
 
     #[test]
