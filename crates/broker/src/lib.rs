@@ -7,6 +7,7 @@ mod api;
 pub mod config;
 mod controller;
 mod coordinator;
+mod data_dirs;
 mod dirs;
 mod layers;
 mod lifecycle;

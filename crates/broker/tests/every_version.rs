@@ -2,6 +2,8 @@
 //! with one about what does not exist. Each must be answered by a response that decodes in that version; a response that
 //! cannot be encoded closes the connection, which fails here.
 
+#[path = "every_version/admin.rs"]
+mod admin;
 mod support;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -92,6 +94,7 @@ fn every_served_version_of_every_api_is_answered() {
         configs(&mut run).await;
         topics(&mut run).await;
         the_rest(&mut run).await;
+        admin::all(&mut run).await;
         assert!(run.failures.is_empty(), "\n{}", run.failures.join("\n"));
         let advertised = run.client.ask(0, &ApiVersionsRequest::default()).await;
         let missed: Vec<(i16, i16)> = advertised
@@ -555,11 +558,5 @@ async fn the_rest(run: &mut Run) {
         assert_eq!((response.error_code, response.producer_epoch), (0, 0), "version {version}");
         let transactional = idempotent.with_transactional_id(Some(TransactionalId(text("t"))));
         run.ask(version, "transactional", transactional).await;
-    }
-    for version in served(ApiKey::DescribeCluster) {
-        run.ask(version, "default", DescribeClusterRequest::default()).await;
-        if version >= 1 {
-            run.ask(version, "controllers", DescribeClusterRequest::default().with_endpoint_type(2)).await;
-        }
     }
 }

@@ -189,8 +189,13 @@ impl<S: StateMachine> Driver<S> {
         let raft = &self.node.raft;
         let unready = raft.state == StateRole::Leader && self.applied.1 != raft.term;
         let leader = if unready { None } else { config::node_id(raft.leader_id) };
-        let now =
-            Status { term: raft.term, leader, commit: raft.raft_log.committed, applied: self.applied.0 };
+        let now = Status {
+            term: raft.term,
+            leader,
+            commit: raft.raft_log.committed,
+            last: raft.raft_log.last_index(),
+            applied: self.applied.0,
+        };
         self.channels.status.send_if_modified(|status| std::mem::replace(status, now) != now);
     }
 

@@ -17,6 +17,8 @@ pub struct Status {
     pub leader: Option<u64>,
     /// Highest index known to be committed.
     pub commit: u64,
+    /// Highest index of the log, committed or not.
+    pub last: u64,
     /// Highest index that the state machine has seen.
     pub applied: u64,
 }
@@ -27,6 +29,7 @@ pub struct Quorum {
     pub(crate) proposals: mpsc::Sender<Proposal>,
     pub(crate) proposal_bytes_max: usize,
     pub(crate) status: watch::Receiver<Status>,
+    pub(crate) voters: Arc<[u64]>,
     pub(crate) closing: Arc<ShutdownTrigger>,
 }
 
@@ -55,6 +58,11 @@ impl Quorum {
     /// The status now and every change of it.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// The nodes that vote. This build does not change them.
+    pub fn voters(&self) -> &[u64] {
+        &self.voters
     }
 
     /// Ends the quorum: what it took before is made durable and answered, the rest hears `Stopped`.

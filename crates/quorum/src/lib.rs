@@ -110,9 +110,10 @@ pub async fn start(
         closing,
     };
     let proposal_bytes_max = config.proposal_bytes_max;
+    let voters = node.raft.prs().conf().voters().ids().iter().filter_map(config::node_id).collect();
     let driver = driver::Driver::new(config, node, machine, channels, wal_bytes);
     let task = task::spawn("quorum", driver.run());
-    Ok((Quorum { proposals, proposal_bytes_max, status, closing: Arc::new(trigger) }, task))
+    Ok((Quorum { proposals, proposal_bytes_max, status, voters, closing: Arc::new(trigger) }, task))
 }
 
 /// Restores the newest snapshot and replays the WAL after it.

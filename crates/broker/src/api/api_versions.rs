@@ -6,14 +6,11 @@ use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use norn_core::admin::{Feature, FEATURES};
 use norn_protocol::{versions, ErrorCode};
 
 use super::{Answer, Call, Session, HANDLED};
 use crate::server::Reply;
-
-/// Features that clients look at, with the level that this broker has finalized. `metadata.version` is Kafka 4.0's:
-/// clients take it as "modern", and nothing newer is promised.
-const FEATURES: [(&str, i16, i16); 1] = [("metadata.version", 7, 25)];
 
 pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let request: ApiVersionsRequest = match call.decode() {
@@ -43,16 +40,16 @@ fn served(version: i16) -> ApiVersionsResponse {
     });
     let mut response = ApiVersionsResponse::default().with_api_keys(keys.collect());
     if version >= 3 {
-        let supported = FEATURES.map(|(name, min, max)| {
+        let supported = FEATURES.map(|Feature { name, min, max, .. }| {
             let name = StrBytes::from_static_str(name);
             SupportedFeatureKey::default().with_name(name).with_min_version(min).with_max_version(max)
         });
-        let finalized = FEATURES.map(|(name, _, max)| {
+        let finalized = FEATURES.map(|Feature { name, level, .. }| {
             let name = StrBytes::from_static_str(name);
             FinalizedFeatureKey::default()
                 .with_name(name)
-                .with_min_version_level(max)
-                .with_max_version_level(max)
+                .with_min_version_level(level)
+                .with_max_version_level(level)
         });
         response.supported_features = supported.into();
         response.finalized_features = finalized.into();

@@ -9,8 +9,9 @@ use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
 use super::Creations;
 use crate::{
-    config::Config, controller::Controller, coordinator::Coordinators, layers::BrokerLayers,
-    metrics::Metrics, partition::PartitionTable, producer_ids::ProducerIds, server::ConnectionLimits,
+    config::Config, controller::Controller, coordinator::Coordinators, data_dirs::DataDirs,
+    layers::BrokerLayers, metrics::Metrics, partition::PartitionTable, producer_ids::ProducerIds,
+    server::ConnectionLimits,
 };
 
 pub(crate) struct Context {
@@ -22,6 +23,7 @@ pub(crate) struct Context {
     /// The partitions that this broker has open.
     pub partitions: watch::Receiver<Arc<PartitionTable>>,
     pub coordinators: Coordinators,
+    pub data_dirs: Arc<DataDirs>,
     pub producer_ids: ProducerIds,
     /// The layers of settings that hold here.
     pub layers: Arc<BrokerLayers>,

@@ -150,10 +150,15 @@ fn found(topic: &Arc<Topic>, image: &Image, node: NodeId) -> MetadataResponseTop
         .with_topic_authorized_operations(OPERATIONS_UNKNOWN)
 }
 
-fn partition(index: i32, partition: &Partition, image: &Image, here: NodeId) -> MetadataResponsePartition {
+/// The replicas of a partition that cannot be used.
+pub(super) fn offline_replicas(partition: &Partition, image: &Image, here: NodeId) -> Vec<BrokerId> {
     // A replica here without a leader anywhere has given the leadership up: its disk failed.
     let failed = |node: NodeId| node == here && partition.leader.is_none();
     let offline = partition.replicas.iter().filter(|node| !image.is_alive(**node) || failed(**node));
+    offline.map(|node| BrokerId(node.0)).collect()
+}
+
+fn partition(index: i32, partition: &Partition, image: &Image, here: NodeId) -> MetadataResponsePartition {
     let error = if partition.leader.is_none() { ErrorCode::LeaderNotAvailable.code() } else { 0 };
     MetadataResponsePartition::default()
         .with_error_code(error)
@@ -162,5 +167,5 @@ fn partition(index: i32, partition: &Partition, image: &Image, here: NodeId) -> 
         .with_leader_epoch(partition.leader_epoch.0)
         .with_replica_nodes(partition.replicas.iter().map(|node| BrokerId(node.0)).collect())
         .with_isr_nodes(partition.isr.iter().map(|node| BrokerId(node.0)).collect())
-        .with_offline_replicas(offline.map(|node| BrokerId(node.0)).collect())
+        .with_offline_replicas(offline_replicas(partition, image, here))
 }

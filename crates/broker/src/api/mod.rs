@@ -4,16 +4,27 @@
 
 mod alter;
 mod alter_configs;
+mod alter_partition_reassignments;
 mod api_versions;
 mod context;
+mod create_acls;
 mod create_partitions;
 mod create_topics;
+mod delete_acls;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_acls;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod describe_user_scram_credentials;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod group;
@@ -22,8 +33,10 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_fetch;
@@ -33,6 +46,7 @@ mod room;
 mod session;
 mod sync_group;
 mod topics;
+mod update_features;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
@@ -59,6 +73,14 @@ macro_rules! handlers {
     ($($key:ident => $module:ident,)*) => {
         /// The APIs that have a handler, in the order of their keys: what ApiVersions advertises.
         pub(crate) const HANDLED: &[ApiKey] = &[$(ApiKey::$key),*];
+
+        /// An API's name, for those that have a handler.
+        pub(crate) fn api_name(key: ApiKey) -> &'static str {
+            match key {
+                $(ApiKey::$key => stringify!($key),)*
+                _ => "Other",
+            }
+        }
 
         async fn route(call: Call, session: &mut Session) -> Reply {
             match call.key {
@@ -89,12 +111,26 @@ handlers! {
     DeleteRecords => delete_records,
     InitProducerId => init_producer_id,
     OffsetForLeaderEpoch => offset_for_leader_epoch,
+    DescribeAcls => describe_acls,
+    CreateAcls => create_acls,
+    DeleteAcls => delete_acls,
     DescribeConfigs => describe_configs,
     AlterConfigs => alter_configs,
+    DescribeLogDirs => describe_log_dirs,
     CreatePartitions => create_partitions,
     DeleteGroups => delete_groups,
+    ElectLeaders => elect_leaders,
     IncrementalAlterConfigs => incremental_alter_configs,
+    AlterPartitionReassignments => alter_partition_reassignments,
+    ListPartitionReassignments => list_partition_reassignments,
+    DescribeClientQuotas => describe_client_quotas,
+    DescribeUserScramCredentials => describe_user_scram_credentials,
+    DescribeQuorum => describe_quorum,
+    UpdateFeatures => update_features,
     DescribeCluster => describe_cluster,
+    DescribeProducers => describe_producers,
+    ListConfigResources => list_config_resources,
+    DescribeTopicPartitions => describe_topic_partitions,
 }
 
 /// One request on its way to its handler.

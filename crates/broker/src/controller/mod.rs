@@ -19,7 +19,7 @@ use norn_protocol::{
     types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionIndex, TopicId},
     ErrorCode,
 };
-use norn_quorum::{ProposeError, Quorum};
+use norn_quorum::{ProposeError, Quorum, Status};
 use tokio::sync::watch;
 use tracing::warn;
 use uuid::Uuid;
@@ -110,6 +110,16 @@ impl Controller {
     /// The image now and every change of it.
     pub fn images(&self) -> watch::Receiver<Arc<Image>> {
         self.inner.image.clone()
+    }
+
+    /// Where the metadata quorum stands.
+    pub fn quorum(&self) -> Status {
+        *self.inner.quorum.status().borrow()
+    }
+
+    /// The nodes that vote in the metadata quorum.
+    pub fn voters(&self) -> &[u64] {
+        self.inner.quorum.voters()
     }
 
     /// This broker.

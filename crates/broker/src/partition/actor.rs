@@ -42,6 +42,9 @@ const SYNCS_MAX: usize = 2;
 /// Batches of all partitions whose records are unpacked at once: each may take 128 MiB, and one record of it as much again.
 pub(super) const UNPACKED_AT_ONCE: usize = 2;
 
+/// Producers that one message asks about; more are asked for by the next, so that appends go on in between.
+const PRODUCERS_AT_ONCE: usize = 1024;
+
 /// What a partition's task is started with.
 pub(super) struct Setup {
     pub id: LogId,
@@ -221,6 +224,14 @@ impl Actor {
                 self.publish();
                 // The asker may have gone.
                 let _ = reply.send(deleted);
+            }
+            Message::DescribeProducers { after, reply } => {
+                let states = match self.failed {
+                    true => Err(ErrorCode::KafkaStorageError),
+                    false => Ok(self.producers.states(after, PRODUCERS_AT_ONCE)),
+                };
+                // The asker may have gone.
+                let _ = reply.send(states);
             }
             Message::Assigned(partition) => self.step(Event::Assigned(partition)).await,
             Message::Configured(config) => {

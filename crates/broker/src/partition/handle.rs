@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use norn_core::{metadata::TopicConfig, replica::Acks};
+use norn_core::{metadata::TopicConfig, producer::ProducerState, replica::Acks};
 use norn_env::{
     clock::{self, Duration, Instant},
     task,
 };
+use norn_log::LogId;
 use norn_protocol::{
     batch::Batch,
-    types::{LeaderEpoch, Offset, TopicId},
+    types::{LeaderEpoch, Offset, ProducerId, TopicId},
     ErrorCode,
 };
 use tokio::sync::{mpsc, oneshot, OwnedSemaphorePermit};
@@ -55,6 +56,11 @@ pub(super) enum Message {
         before: Offset,
         reply: oneshot::Sender<Result<Offset, ErrorCode>>,
     },
+    /// Asks for the states of producers with ids above `after`, by rising id.
+    DescribeProducers {
+        after: Option<ProducerId>,
+        reply: oneshot::Sender<Result<Vec<ProducerState>, ErrorCode>>,
+    },
     /// The image has a newer state of this partition.
     Assigned(Arc<norn_core::metadata::Partition>),
     Configured(Box<TopicConfig>),
@@ -74,19 +80,21 @@ pub(crate) struct Partition {
     topic: Arc<str>,
     topic_id: TopicId,
     index: i32,
+    dir: usize,
     pub(super) queue: mpsc::Sender<Message>,
     published: Arc<Published>,
 }
 
 impl Partition {
+    /// `dir`: which of the open data directories its log is in.
     pub(super) fn new(
-        topic: Arc<str>,
-        topic_id: TopicId,
-        index: i32,
+        log: &LogId,
+        dir: usize,
         queue: mpsc::Sender<Message>,
         published: Arc<Published>,
     ) -> Self {
-        Partition { topic, topic_id, index, queue, published }
+        let LogId { topic, topic_id, partition: index } = log.clone();
+        Partition { topic, topic_id, index, dir, queue, published }
     }
 
     pub fn topic(&self) -> &Arc<str> {
@@ -99,6 +107,11 @@ impl Partition {
 
     pub fn index(&self) -> i32 {
         self.index
+    }
+
+    /// Which of the open data directories its log is in.
+    pub fn dir(&self) -> usize {
+        self.dir
     }
 
     /// Whether clients may not write to it.
@@ -132,6 +145,23 @@ impl Partition {
         let (reply, answered) = oneshot::channel();
         self.send(Message::DeleteRecords { before, reply }, deadline).await?;
         Ok(answered)
+    }
+
+    /// The states of some producers with ids above `after`, by rising id; none if there are no more. REQUEST_TIMED_OUT past
+    /// the deadline.
+    pub async fn producers(
+        &self,
+        after: Option<ProducerId>,
+        deadline: Instant,
+    ) -> Result<Vec<ProducerState>, ErrorCode> {
+        let (reply, answered) = oneshot::channel();
+        self.send(Message::DescribeProducers { after, reply }, deadline).await?;
+        let name = || format!("the producers of {}-{}", self.topic, self.index);
+        match task::wait(name, clock::timeout_at(deadline, answered)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(ErrorCode::NotLeaderOrFollower),
+            Err(_) => Err(ErrorCode::RequestTimedOut),
+        }
     }
 
     pub(super) async fn send(&self, message: Message, deadline: Instant) -> Result<(), ErrorCode> {

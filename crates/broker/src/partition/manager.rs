@@ -336,8 +336,7 @@ impl Manager {
         let published = Arc::new(Published::new(View::before_start(&opened.log)));
         published.watch(&self.started, 0);
         self.starting.insert(id);
-        let partition =
-            Arc::new(Partition::new(log.topic.clone(), log.topic_id, log.partition, tx, published.clone()));
+        let partition = Arc::new(Partition::new(&log, dir, tx, published.clone()));
         let setup = Setup {
             id: log.clone(),
             node: self.setup.node,

@@ -102,9 +102,9 @@ mod tests {
 
     async fn partition(dir: &LogDir, topic_id: TopicId, index: i32) -> Arc<Partition> {
         let id = LogId { topic: "t".into(), partition: index, topic_id };
-        let (log, _) = dir.open_log(id, LogConfig::default(), &mut |_| {}).await.unwrap();
+        let (log, _) = dir.open_log(id.clone(), LogConfig::default(), &mut |_| {}).await.unwrap();
         let published = Arc::new(Published::new(View::before_start(&log)));
-        Arc::new(Partition::new("t".into(), topic_id, index, mpsc::channel(1).0, published))
+        Arc::new(Partition::new(&id, 0, mpsc::channel(1).0, published))
     }
 
     fn image_with(id: TopicId) -> Image {
