@@ -4,7 +4,8 @@ import time
 
 import pytest
 from clients import CLIENTS, COMPRESSIONS
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 COUNT = 10_000
 PARTITIONS = 4
@@ -83,3 +84,16 @@ def test_a_group_goes_on_where_it_was_after_a_restart(broker_four_partitions, cl
     after = read_by_two(client, topic, group, COUNT, 1000, lambda: client.produce(topic, COUNT + 500, 500, "lz4"))
     assert_whole_and_in_order(before + after, COUNT + 1000)
     assert min(n for _, _, n in after) == COUNT, "committed records were read again"
+
+
+def test_of_a_refused_batch_each_record_has_its_own_error(broker_four_partitions):
+    """KIP-467: the records that the broker names, and those that were only in the same batch."""
+    bootstrap = broker_four_partitions.bootstrap
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic("keyed", 1, config={"cleanup.policy": "compact"})])["keyed"].result(20)
+    producer, errors = Producer({"bootstrap.servers": bootstrap, "linger.ms": 500, "compression.type": "lz4"}), {}
+    for n, key in enumerate([b"k", None, b"k", None]):
+        told = lambda error, _, n=n: errors.__setitem__(n, error and error.name())
+        producer.produce("keyed", b"v", key, partition=0, on_delivery=told)
+    assert producer.flush(20) == 0
+    assert [errors[n] for n in range(4)] == ["_INVALID_DIFFERENT_RECORD", "INVALID_RECORD"] * 2

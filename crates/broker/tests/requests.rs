@@ -16,11 +16,9 @@ use kafka_protocol::messages::{
     OffsetCommitRequest, ProduceRequest,
 };
 use norn_env::clock;
-use norn_protocol::batch::{build_batch, BatchOptions, Record};
 use norn_protocol::client::{encode_request, topic_name};
 use support::{batch, produce_request, text, Client, Node};
 
-const INVALID_TIMESTAMP: i16 = 32;
 const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -180,31 +178,6 @@ fn a_peer_that_stops_in_the_middle_of_a_large_request_gives_up_its_memory_to_tho
         let response = other.produce("t", 0, batch(&[large.as_str()])).await;
         assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
         assert_eq!(stopping.receive_frame().await, None, "somebody waited");
-        node.stop().await;
-    });
-}
-
-#[test]
-fn the_limits_of_timestamps_are_for_each_record_and_not_only_the_first() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().to_owned();
-    norn_env::testing::run(move || async move {
-        let (node, mut client) = node_with_topic(&path, &[]).await;
-        let limits =
-            [("message.timestamp.before.max.ms", "100000"), ("message.timestamp.after.max.ms", "100000")];
-        client.create_topic("limited", 1, &limits).await;
-        let now = clock::wall_ms();
-        for (second, expected) in
-            [(now, 0), (now - 200_000, INVALID_TIMESTAMP), (now + 200_000, INVALID_TIMESTAMP)]
-        {
-            let records = [now, second].map(|timestamp| Record { timestamp, ..Record::default() });
-            let records = build_batch(&records, BatchOptions::default()).unwrap();
-            let response = client.produce("limited", 0, records).await;
-            let answer = &response.responses[0].partition_responses[0];
-            assert_eq!(answer.error_code, expected, "{}", second - now);
-            let named = answer.error_message.as_ref().is_some_and(|text| text.contains("message.timestamp"));
-            assert_eq!(named, expected != 0, "{:?}", answer.error_message);
-        }
         node.stop().await;
     });
 }

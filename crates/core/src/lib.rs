@@ -9,6 +9,7 @@ mod codec;
 pub mod group;
 pub mod metadata;
 pub mod producer;
+pub mod record_rules;
 pub mod replica;
 mod time;
 

@@ -1,14 +1,22 @@
 //! Record batches from producers, from disks, and from the group coordinator's own partition.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
-use norn_protocol::batch::{decode_records, produced_batch, verify_crc, Batch, BatchIter};
+use norn_protocol::batch::{
+    decode_records, produced_batch, scan_records, validate_records, verify_crc, Batch, BatchIter,
+    DECOMPRESSED_MAX,
+};
 use norn_protocol::types::{LeaderEpoch, Offset};
 
 /// The newest Produce version.
 const PRODUCE: i16 = 13;
 
+/// What a batch may unpack to here: a fuzzer finds how to make few bytes many.
+const UNPACKED: u64 = 16 << 20;
+
 /// Batches are cut apart without a byte lost; one that is accepted keeps its records whatever offset it is given, and
-/// its records are as many as its header says, or an error.
+/// its records are as many as its header says, or an error. A scan shows what a decoder reads.
 pub fn record_batch(input: &[u8]) {
     let cut: Vec<&[u8]> = BatchIter::new(input).map_while(|batch| Some(batch.ok()?.1)).collect();
     let cut_len = cut.iter().map(|batch| batch.len()).sum::<usize>();
@@ -23,7 +31,23 @@ pub fn record_batch(input: &[u8]) {
     if let Ok(batch) = produced_batch(Some(bytes), PRODUCE) {
         assert!(batch.header.record_count > 0, "a producer's batch has records");
         assert!(!batch.header.is_control(), "a producer sends no control batch");
+        if let Some(Ok(batch)) = validate_records(&batch, UNPACKED, |_| {}) {
+            validated(&batch);
+        }
     }
+}
+
+/// A batch whose records were validated can be read to its end by who reads batches as they lie.
+fn validated(batch: &Batch) {
+    assert_eq!(verify_crc(&batch.bytes), Ok(()), "the CRC is that of what the header says now");
+    let mut latest = -1;
+    let scanned = scan_records(&batch.header, &batch.bytes, UNPACKED, |record| {
+        assert_eq!(record.offset_delta, record.index, "records are numbered from 0");
+        latest = latest.max(record.timestamp);
+        ControlFlow::Continue(())
+    });
+    assert!(scanned.is_ok(), "what was read once is read again");
+    assert_eq!(batch.header.max_timestamp, latest, "the header tells the largest timestamp");
 }
 
 fn sound(batch: &Batch) {
@@ -32,6 +56,13 @@ fn sound(batch: &Batch) {
     assert_eq!(moved.len(), batch.bytes.len(), "an offset costs no bytes");
     assert_eq!(verify_crc(&moved), Ok(()), "offset and epoch are not under the CRC");
     let Ok(mut records) = decode_records(&batch.bytes) else { return };
+    let mut scanned = Vec::new();
+    let scan = scan_records(&batch.header, &batch.bytes, DECOMPRESSED_MAX, |record| {
+        scanned.push((batch.header.base_offset.plus(i64::from(record.offset_delta)), record.has_key));
+        ControlFlow::Continue(())
+    });
+    let decoded: Vec<_> = records.iter().map(|record| (record.offset, record.key.is_some())).collect();
+    assert!(scan.is_ok() && scanned == decoded, "a scan shows what a decoder reads");
     assert_eq!(
         records.len() as i64,
         i64::from(batch.header.record_count),

@@ -93,10 +93,12 @@ pub struct Offsets {
     pub commit_timeout: Duration,
 }
 
-/// How long idempotent producers are remembered.
+/// How long idempotent producers are remembered, and what of all producers is taken on trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Producers {
     pub id_expiration: Duration,
+    /// Compressed batches are judged by their headers alone.
+    pub trust_compressed_batches: bool,
 }
 
 impl Config {
@@ -188,7 +190,10 @@ impl Config {
                 metadata_max_bytes: v.size("offset.metadata.max.bytes"),
                 commit_timeout: v.millis("offsets.commit.timeout.ms"),
             },
-            producers: Producers { id_expiration: v.millis("producer.id.expiration.ms") },
+            producers: Producers {
+                id_expiration: v.millis("producer.id.expiration.ms"),
+                trust_compressed_batches: values.flag("trust.compressed.batches"),
+            },
             values,
         }
     }

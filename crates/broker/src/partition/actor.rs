@@ -11,6 +11,7 @@ use futures::{future::BoxFuture, stream::FuturesOrdered, FutureExt, StreamExt};
 use norn_core::{
     metadata::{FlushMode, TopicConfig},
     producer::ProducerTable,
+    record_rules::RecordRules,
     replica::{Action, Event, Replica, Settings, Slot},
     Millis,
 };
@@ -23,7 +24,7 @@ use norn_protocol::{
     types::{LeaderEpoch, NodeId, Offset},
     ErrorCode,
 };
-use tokio::sync::{mpsc, oneshot, Semaphore};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info};
 
 use super::open::log_config;
@@ -38,9 +39,6 @@ const APPENDED_TOGETHER_MAX: usize = 256;
 
 /// Sync rounds under way at once for this log. While one runs, the next gathers; more would only split the gathering.
 const SYNCS_MAX: usize = 2;
-
-/// Batches of all partitions whose records are unpacked at once: each may take 128 MiB, and one record of it as much again.
-pub(super) const UNPACKED_AT_ONCE: usize = 2;
 
 /// Producers that one message asks about; more are asked for by the next, so that appends go on in between.
 const PRODUCERS_AT_ONCE: usize = 1024;
@@ -58,7 +56,6 @@ pub(super) struct Setup {
     pub published: Arc<Published>,
     pub controller: Controller,
     pub metrics: Arc<Metrics>,
-    pub unpacking: Arc<Semaphore>,
 }
 
 /// How a partition's task ended.
@@ -87,8 +84,6 @@ pub(super) struct Actor {
     published: Arc<Published>,
     controller: Controller,
     pub metrics: Arc<Metrics>,
-    /// For each batch whose records are looked into at this moment, of all partitions.
-    pub unpacking: Arc<Semaphore>,
     pub waiting: BTreeMap<Slot, Waiting>,
     next_slot: u64,
     pub actions: Vec<Action>,
@@ -117,7 +112,6 @@ pub(super) async fn run(setup: Setup) -> PartitionEnd {
         published: setup.published,
         controller: setup.controller,
         metrics: setup.metrics,
-        unpacking: setup.unpacking,
         waiting: BTreeMap::new(),
         next_slot: 0,
         actions: vec![],
@@ -237,6 +231,7 @@ impl Actor {
             Message::Configured(config) => {
                 self.log.set_config(log_config(&config));
                 self.config = *config;
+                self.dirty = true;
                 let settings = settings(&self.config);
                 self.step(Event::Configured(settings)).await;
                 self.sync();
@@ -414,6 +409,7 @@ impl Actor {
             high_watermark: bounds.high_watermark,
             high_watermark_at: self.log.position_of(bounds.high_watermark),
             log_end: bounds.end,
+            record_rules: RecordRules::of(&self.config),
             log: self.log.view(),
         });
     }

@@ -1,7 +1,5 @@
-//! What happens to Produce requests at their partition, in this order: judge, assign offsets, append with one write, then
+//! What happens to Produce requests at their partition, in this order: check, assign offsets, append with one write, then
 //! wait. Nothing that can fail stands between assigning an offset and appending it, and nothing changes before the verdict.
-
-use std::ops::ControlFlow;
 
 use norn_core::{
     metadata::TimestampSource,
@@ -9,24 +7,13 @@ use norn_core::{
     replica::{Acks, Event},
     Millis,
 };
-use norn_env::{
-    clock::{self, Duration},
-    task,
-};
-use norn_protocol::{
-    batch::{scan_records, Batch, RecordInfo, UNPACKED_MAX},
-    compression::Compression,
-    types::Offset,
-    ErrorCode,
-};
+use norn_env::clock::{self, Duration};
+use norn_protocol::{batch::Batch, types::Offset, ErrorCode};
 
 use super::{
     actor::{Actor, Waiting},
     handle::{Origin, Produce, Produced},
 };
-
-/// Bytes of records as they are that are looked into on the executor: some tens of microseconds.
-const LOOKED_INTO_HERE_MAX: usize = 64 << 10;
 
 /// A request whose records are in the log, or are about to be.
 struct Accepted {
@@ -58,11 +45,10 @@ impl Actor {
                 }
             }
             let header = request.batch.header;
-            let admitted = match self.replica.admit(request.acks) {
-                Ok(()) => self.check_settings(&request, now).await,
-                refused => refused,
-            };
-            if let Err(error) = admitted {
+            // A client's batch was validated when it came; its coordinator's can only be too large.
+            let too_large = request.batch.bytes.len() > self.config.max_message_bytes.max(0) as usize;
+            let size = if too_large { Err(ErrorCode::MessageTooLarge) } else { Ok(()) };
+            if let Err(error) = self.replica.admit(request.acks).and(size) {
                 refuse(request, error);
                 continue;
             }
@@ -123,63 +109,6 @@ impl Actor {
         if self.log.snapshot_due() {
             self.snapshot_producers().await;
         }
-    }
-
-    /// What the topic's settings say about a batch.
-    async fn check_settings(&mut self, request: &Produce, now: i64) -> Result<(), ErrorCode> {
-        let Batch { header, bytes } = &request.batch;
-        if bytes.len() > self.config.max_message_bytes.max(0) as usize {
-            return Err(ErrorCode::MessageTooLarge);
-        }
-        if matches!(request.origin, Origin::Coordinator { .. }) {
-            return Ok(());
-        }
-        if self.config.message_timestamp_type == TimestampSource::CreateTime {
-            // By default any record is late enough, and need not be looked at.
-            let before_max = Some(self.config.message_timestamp_before_max_ms).filter(|max| *max < i64::MAX);
-            let early = before_max.is_some_and(|max| {
-                request.batch.earliest_timestamp().is_some_and(|time| now.saturating_sub(time) > max)
-            });
-            let late = header.max_timestamp.saturating_sub(now) > self.config.message_timestamp_after_max_ms;
-            if early || late {
-                return Err(ErrorCode::InvalidTimestamp);
-            }
-        }
-        // A record without a key could never be superseded.
-        if self.config.cleanup_policy.compact && !self.each_has_a_key(&request.batch).await? {
-            return Err(ErrorCode::InvalidRecord);
-        }
-        Ok(())
-    }
-
-    async fn each_has_a_key(&mut self, batch: &Batch) -> Result<bool, ErrorCode> {
-        let (header, bytes) = (batch.header, batch.bytes.clone());
-        let keyed = move || {
-            let mut all = true;
-            let look = |record: &RecordInfo| {
-                all &= record.has_key;
-                if all {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(())
-                }
-            };
-            scan_records(&header, &bytes, UNPACKED_MAX, look).map(|()| all)
-        };
-        let plain = header.compression() == Ok(Compression::None);
-        let keyed = if plain && batch.bytes.len() <= LOOKED_INTO_HERE_MAX {
-            keyed()
-        } else {
-            // Few bytes may unpack to very many: off the executor, and not for all partitions at once.
-            let permit = self.unpacking.clone().acquire_owned();
-            let permit = task::wait(|| "others' records to be unpacked".into(), permit).await;
-            task::blocking("look for records without a key", move || {
-                let _permit = permit;
-                keyed()
-            })
-            .await
-        };
-        keyed.map_err(|_| ErrorCode::CorruptMessage)
     }
 
     /// Keeps the producers' state beside the log, which bounds what recovery has to walk through.

@@ -11,7 +11,10 @@ use std::{
 };
 
 use futures::{future::BoxFuture, stream::FuturesUnordered, FutureExt, StreamExt};
-use norn_core::metadata::{self, Image, TopicConfig};
+use norn_core::{
+    metadata::{self, Image, TopicConfig},
+    record_rules::RecordRules,
+};
 use norn_env::{
     clock::{self, Duration, Instant},
     select,
@@ -22,7 +25,7 @@ use norn_log::{
     LogId,
 };
 use norn_protocol::types::{NodeId, TopicId};
-use tokio::sync::{mpsc, watch, Semaphore};
+use tokio::sync::{mpsc, watch};
 use tracing::error;
 
 use super::{
@@ -100,8 +103,6 @@ pub(crate) struct Manager {
     /// One for each data directory.
     removers: Vec<Remover>,
     tasks: Tasks<(Id, PartitionEnd)>,
-    /// See [`actor::UNPACKED_AT_ONCE`].
-    unpacking: Arc<Semaphore>,
     /// Where the directory of a partition is, from before this start.
     found: BTreeMap<LogId, usize>,
 }
@@ -128,7 +129,6 @@ impl Manager {
             tell_again: None,
             failed: BTreeMap::new(),
             tasks: Tasks::new(),
-            unpacking: Arc::new(Semaphore::new(actor::UNPACKED_AT_ONCE)),
             found,
         };
         (manager, published)
@@ -333,7 +333,7 @@ impl Manager {
         };
         let config = self.setup.layers.topic_config(&image, topic);
         let (tx, rx) = mpsc::channel(QUEUE_LEN);
-        let published = Arc::new(Published::new(View::before_start(&opened.log)));
+        let published = Arc::new(Published::new(View::before_start(&opened.log, RecordRules::of(&config))));
         published.watch(&self.started, 0);
         self.starting.insert(id);
         let partition = Arc::new(Partition::new(&log, dir, tx, published.clone()));
@@ -349,7 +349,6 @@ impl Manager {
             published: published.clone(),
             controller: self.setup.controller.clone(),
             metrics: self.setup.metrics.clone(),
-            unpacking: self.unpacking.clone(),
         };
         self.tasks.spawn(format!("partition {log}"), async move { (id, actor::run(setup).await) });
         self.in_use.insert(log.dir_name(), dir);

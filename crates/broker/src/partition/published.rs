@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use norn_core::record_rules::RecordRules;
 use norn_log::{FilePosition, LogView, PartitionLog};
 use norn_protocol::{
     types::{LeaderEpoch, Offset},
@@ -34,12 +35,14 @@ pub(crate) struct View {
     /// Where the high watermark lies in the files; taken together with it.
     pub high_watermark_at: FilePosition,
     pub log_end: Offset,
+    /// What the topic's settings ask of records.
+    pub record_rules: RecordRules,
     pub log: LogView,
 }
 
 impl View {
     /// A log that is open, before its task has taken up its role.
-    pub fn before_start(log: &PartitionLog) -> Self {
+    pub fn before_start(log: &PartitionLog, record_rules: RecordRules) -> Self {
         View {
             epoch: LeaderEpoch::NONE,
             epoch_start: log.start(),
@@ -49,6 +52,7 @@ impl View {
             high_watermark: log.start(),
             high_watermark_at: log.position_of(log.start()),
             log_end: log.end(),
+            record_rules,
             log: log.view(),
         }
     }

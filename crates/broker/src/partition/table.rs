@@ -103,7 +103,9 @@ mod tests {
     async fn partition(dir: &LogDir, topic_id: TopicId, index: i32) -> Arc<Partition> {
         let id = LogId { topic: "t".into(), partition: index, topic_id };
         let (log, _) = dir.open_log(id.clone(), LogConfig::default(), &mut |_| {}).await.unwrap();
-        let published = Arc::new(Published::new(View::before_start(&log)));
+        let config = norn_core::metadata::TopicConfig::default();
+        let rules = norn_core::record_rules::RecordRules::of(&config);
+        let published = Arc::new(Published::new(View::before_start(&log, rules)));
         Arc::new(Partition::new(&id, 0, mpsc::channel(1).0, published))
     }
 

@@ -53,12 +53,12 @@ pub enum BatchError {
     /// A record that is not laid out as one, or not numbered as the next.
     #[error("record {0} of the batch is malformed")]
     BadRecord(i32),
-    /// The records are packed by another codec than the header says, or by none.
+    /// The records do not decompress: they are compressed by another codec than the header says, or by none, or damaged.
     #[error("the records are not of the compression that the batch's attributes name")]
     NotOfCodec,
-    /// A timestamp type that only the broker sets.
-    #[error("a producer may not set the timestamp type to LogAppendTime")]
-    LogAppendTime,
+    /// The records decompress to more than a batch can hold.
+    #[error("the records decompress to more than {0} bytes")]
+    Oversized(u64),
     /// zstd in a request older than Produce 7 (KIP-110): a consumer of that age could not read it.
     #[error("zstd needs Produce version 7 or later")]
     ZstdTooEarly,
@@ -81,9 +81,22 @@ impl BatchError {
             | BatchError::Control
             | BatchError::BadRecord(_)
             | BatchError::NotOfCodec
+            | BatchError::Oversized(_)
             | BatchError::BadProducer => ErrorCode::InvalidRecord,
-            BatchError::LogAppendTime => ErrorCode::InvalidTimestamp,
             BatchError::BadCompression(_) | BatchError::ZstdTooEarly => ErrorCode::UnsupportedCompressionType,
         }
+    }
+
+    /// Which record of the batch is wrong, from 0, if it is one (KIP-467).
+    pub fn record_index(&self) -> Option<i32> {
+        match self {
+            BatchError::BadRecord(index) => Some(*index),
+            _ => None,
+        }
+    }
+
+    /// Whether Kafka finds it in the request, before the partition is asked (`ProduceRequest.validateRecords`).
+    pub fn is_of_request(&self) -> bool {
+        matches!(self, BatchError::NotOneBatch(_) | BatchError::BadMagic(0 | 1) | BatchError::ZstdTooEarly)
     }
 }

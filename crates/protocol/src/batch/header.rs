@@ -186,6 +186,11 @@ impl BatchHeader {
         self.max_timestamp = time_ms;
     }
 
+    pub(super) fn set_create_time(&mut self, latest_ms: i64) {
+        self.attributes &= !LOG_APPEND_TIME;
+        self.max_timestamp = latest_ms;
+    }
+
     pub(super) fn attributes_of(compression: Compression, transactional: bool, control: bool) -> i16 {
         let mut attributes = i16::from(compression.code());
         if transactional {

@@ -7,7 +7,6 @@ mod plain;
 mod records;
 mod scan;
 mod validate;
-mod walk;
 
 use bytes::Bytes;
 
@@ -17,7 +16,7 @@ pub use records::{
     build_batch, decode_records, BatchOptions, Header, Record, RecordError, Records, DECOMPRESSED_MAX,
 };
 pub use scan::{scan_records, RecordInfo, UNPACKED_MAX};
-pub use validate::{produced_batch, validate_produce};
+pub use validate::{produced_batch, validate_records};
 
 use crate::types::{LeaderEpoch, Offset};
 
@@ -44,19 +43,15 @@ impl Batch {
         Ok(batches)
     }
 
-    /// The earliest timestamp of its records, if any has one. Of compressed records it is the first one's, which is in the
-    /// header: that costs nothing, the others a walk through the batch.
-    pub fn earliest_timestamp(&self) -> Option<i64> {
-        match walk::check(&self.header, &self.bytes.slice(HEADER_LEN..)) {
-            Ok(Some(timestamps)) => timestamps.earliest,
-            _ => Some(self.header.base_timestamp).filter(|time| *time != walk::NO_TIMESTAMP),
+    /// The batch as one whose records carry the time of their creation, the largest of them `latest` (Unix ms): Kafka's
+    /// `DefaultRecordBatch.setMaxTimestamp`. In memory of its own if its header said otherwise.
+    pub fn with_create_time(self, latest: i64) -> Batch {
+        let mut header = self.header;
+        header.set_create_time(latest);
+        if header == self.header {
+            return self;
         }
-    }
-
-    /// The batch with another largest timestamp in its header, in memory of its own.
-    fn with_max_timestamp(&self, time_ms: i64) -> Batch {
         let records = &self.bytes[HEADER_LEN..];
-        let mut header = BatchHeader { max_timestamp: time_ms, ..self.header };
         header.crc = header.crc_with(records);
         Batch { header, bytes: [&header.encode()[..], records].concat().into() }
     }

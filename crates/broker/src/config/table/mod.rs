@@ -282,7 +282,7 @@ const OFFSETS: [ConfigDef; 7] = [
     ),
 ];
 
-const PRODUCERS: [ConfigDef; 2] = [
+const PRODUCERS: [ConfigDef; 3] = [
     dynamic(stated(
         "producer.id.expiration.ms",
         Int,
@@ -298,6 +298,15 @@ const PRODUCERS: [ConfigDef; 2] = [
         "Pause between two looks for expired producers.",
     )
     .without_effect("expired producers are looked for when expired records are"),
+    stated(
+        "trust.compressed.batches",
+        Boolean,
+        "false",
+        Allowed::Any,
+        "Take timestamps, offsets and counts of compressed batches from their headers, and keys for granted, without \
+         decompressing them. Saves processor time; a wrong producer may then hide records from lookups by time, have \
+         retention remove them early, or stop every consumer of its partition. Norn's own.",
+    ),
 ];
 
 /// For tests and simulation, which want to see in seconds what takes days.

@@ -1,8 +1,10 @@
 //! Produce (key 0), versions 3 to 13.
 //!
-//! Each partition's batch is validated here, on the connection's task, and handed to the partition's owner; only the
-//! acknowledgements are waited for. Record batches stay slices of the request's frame. As in Kafka 4 an unknown topic is
+//! Each partition's batch is validated here, in the order of the connection's requests, and handed to the partition's
+//! owner; only the acknowledgements are waited for. Record batches stay slices of the request's frame. As in Kafka 4 an unknown topic is
 //! not created by Produce, message formats before v2 are refused, and an error with `acks=0` closes the connection.
+
+mod refusal;
 
 use std::sync::Arc;
 
@@ -11,19 +13,23 @@ use kafka_protocol::messages::{
     produce_response::{PartitionProduceResponse, TopicProduceResponse},
     ProduceResponse, TopicName,
 };
+use norn_core::{record_rules::Invalid, Millis};
 use norn_env::{
     clock::{self, Duration, Instant},
     task,
 };
 use norn_protocol::{
-    batch::{produced_batch, BatchError},
+    batch::{produced_batch, Batch, BatchError, UNPACKED_MAX},
+    compression::Compression,
     produce::TopicRef,
     types::TopicId,
     ErrorCode,
 };
 use tokio::sync::oneshot;
 
-use super::{group::wire, topics, Call, Context, Pace, Session};
+use super::{topics, Call, Context, Pace, Session};
+use refusal::Refused;
+
 use crate::{
     partition::{Acks, Origin, Partition, PartitionTable, Produce, Produced},
     server::Reply,
@@ -31,6 +37,9 @@ use crate::{
 
 /// The partition's task answers at the request's deadline; this much later the handler stops waiting for it.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Faulty records that one response names at most. A few kilobytes of compressed records may hold millions of them.
+const NAMED_MAX: usize = 1000;
 
 pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let request = match call.head.decode_produce() {
@@ -41,7 +50,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let acks = Acks::try_from(request.acks);
     let transactional = request.transactional_id.is_some();
     let mut table = call.ctx.partitions();
-    let mut pace = Pace::default();
+    let (mut pace, mut named) = (Pace::default(), NAMED_MAX);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let (name, id) = match &topic.topic {
@@ -51,16 +60,26 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for data in topic.partitions {
             pace.next().await;
-            let outcome = match (acks, transactional) {
-                (Err(error), _) => Pending::Done(Err(error.into())),
-                // Transactions are a room of their own; InitProducerId hands out no transactional id.
-                (_, true) => Pending::Done(Err(ErrorCode::InvalidTxnState.into())),
-                (Ok(acks), false) => {
-                    let partition = resolve(&call.ctx, &mut table, name, id, data.index.0, deadline).await;
-                    hand_over(&call, partition, data.records, acks, deadline).await
+            let found = match acks {
+                Err(error) => Err(error),
+                // Transactions are not served; InitProducerId hands out no transactional id.
+                Ok(_) if transactional => Err(ErrorCode::InvalidTxnState),
+                Ok(acks) => resolve(&call.ctx, &mut table, name, id, data.index.0, deadline)
+                    .await
+                    .map(|partition| (partition, acks)),
+            };
+            let (partition, handed_over) = match found {
+                Err(error) => (None, Err(error.into())),
+                Ok((partition, acks)) => {
+                    let handed_over = hand_over(&call, &partition, data.records, acks, deadline, named).await;
+                    (Some(partition), handed_over)
                 }
             };
-            partitions.push((data.index.0, outcome));
+            let outcome = handed_over.map_or_else(Pending::Refused, Pending::Waiting);
+            if let Pending::Refused(refused) = &outcome {
+                named = named.saturating_sub(refused.named());
+            }
+            partitions.push(Share { index: data.index.0, partition, outcome });
         }
         topics.push(Topic { topic: topic.topic, partitions });
     }
@@ -76,46 +95,20 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
 
 struct Topic {
     topic: TopicRef,
-    partitions: Vec<(i32, Pending)>,
+    partitions: Vec<Share>,
+}
+
+/// One partition's share of a request.
+struct Share {
+    index: i32,
+    /// `None` if it is not known here.
+    partition: Option<Arc<Partition>>,
+    outcome: Pending,
 }
 
 enum Pending {
-    Done(Result<Produced, Refused>),
+    Refused(Refused),
     Waiting(oneshot::Receiver<Result<Produced, ErrorCode>>),
-}
-
-/// Why records are not taken: a code, and what a client's log should say beside its own text for that code.
-struct Refused {
-    code: ErrorCode,
-    message: Option<String>,
-}
-
-impl From<BatchError> for Refused {
-    fn from(error: BatchError) -> Self {
-        Refused { code: error.error_code(), message: Some(error.to_string()) }
-    }
-}
-
-/// What partitions refuse by their topic's settings, or for want of replicas. Other codes say enough.
-impl From<ErrorCode> for Refused {
-    fn from(code: ErrorCode) -> Self {
-        let message = match code {
-            ErrorCode::InvalidTimestamp => {
-                "a record's timestamp is further from the broker's clock than message.timestamp.before.max.ms or \
-                 message.timestamp.after.max.ms of the topic allow"
-            }
-            ErrorCode::InvalidRecord => "a compacted topic takes no record without a key",
-            ErrorCode::CorruptMessage => "the records of the batch cannot be read",
-            ErrorCode::MessageTooLarge => "the batch is larger than max.message.bytes of the topic",
-            ErrorCode::NotEnoughReplicas => "fewer replicas are in sync than min.insync.replicas asks for",
-            ErrorCode::NotEnoughReplicasAfterAppend => {
-                "the records are written, but fewer replicas are in sync than min.insync.replicas asks for"
-            }
-            ErrorCode::InvalidTxnState => "transactions are not served",
-            _ => return Refused { code, message: None },
-        };
-        Refused { code, message: Some(message.to_owned()) }
-    }
 }
 
 /// Finds a partition. One that is led here and whose log is still being opened is waited for: were the first of several
@@ -136,35 +129,56 @@ async fn resolve(
     found
 }
 
-/// Validates one partition's batch and gives it to the owner. Waits while the owner's queue is full.
+/// Validates one partition's batch and gives it to the owner. Waits while the owner's queue is full. At most `named`
+/// faulty records are named.
 async fn hand_over(
     call: &Call,
-    partition: Result<Arc<Partition>, ErrorCode>,
+    partition: &Arc<Partition>,
     records: Option<Bytes>,
     acks: Acks,
     deadline: Instant,
-) -> Pending {
-    let accepted = partition.map_err(Refused::from).and_then(|partition| {
-        let batch = produced_batch(records, call.version)?;
-        Ok((partition, batch))
-    });
-    let (partition, batch) = match accepted {
-        Ok(accepted) => accepted,
-        Err(error) => return Pending::Done(Err(error)),
-    };
+    named: usize,
+) -> Result<oneshot::Receiver<Result<Produced, ErrorCode>>, Refused> {
+    let batch = produced_batch(records, call.version)?;
     if partition.is_internal() {
-        return Pending::Done(Err(ErrorCode::InvalidTopicException.into()));
+        return Err(ErrorCode::InvalidTopicException.into());
     }
     if batch.header.is_transactional() {
-        return Pending::Done(Err(ErrorCode::InvalidTxnState.into()));
+        return Err(ErrorCode::InvalidTxnState.into());
     }
+    let batch = validate(&call.ctx, partition, batch, deadline, named).await?;
     let (reply, answered) = oneshot::channel();
     let origin = Origin::Client { _memory: call.memory.clone() };
     let produce = Produce { batch, acks, deadline, origin, reply };
-    match partition.produce(produce, deadline).await {
-        Ok(()) => Pending::Waiting(answered),
-        Err(error) => Pending::Done(Err(error.into())),
+    partition.produce(produce, deadline).await?;
+    Ok(answered)
+}
+
+/// Goes through the records of a batch, by its topic's settings as they are now. Compressed ones are decompressed for it,
+/// in memory that does not grow with them. The connection reads no further meanwhile, so that its requests keep their
+/// order.
+async fn validate(
+    ctx: &Context,
+    partition: &Partition,
+    batch: Batch,
+    deadline: Instant,
+    named: usize,
+) -> Result<Batch, Refused> {
+    let (rules, now) = (partition.view().record_rules, Millis(clock::wall_ms()));
+    if batch.bytes.len() > rules.batch_bytes_max {
+        return Err(ErrorCode::MessageTooLarge.into());
     }
+    let compressed = batch.header.compression() != Ok(Compression::None);
+    let validated = if compressed && ctx.config.producers.trust_compressed_batches {
+        rules.trust(batch, now)
+    } else {
+        let records = batch.clone();
+        let validating = ctx.decoding.run(&batch, move |limit| rules.validate(&records, now, named, limit));
+        let validated = clock::timeout_at(deadline + GRACE, validating).await;
+        let validated = validated.map_err(|_| ErrorCode::RequestTimedOut)?;
+        validated.unwrap_or(Err(Invalid::Batch(BatchError::Oversized(UNPACKED_MAX))))
+    };
+    validated.map_err(|invalid| Refused::invalid(invalid, partition))
 }
 
 async fn collect(topics: Vec<Topic>, deadline: Instant, ctx: &Context) -> ProduceResponse {
@@ -172,9 +186,9 @@ async fn collect(topics: Vec<Topic>, deadline: Instant, ctx: &Context) -> Produc
     let mut responses = Vec::with_capacity(topics.len());
     for topic in topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for (index, pending) in topic.partitions {
-            let result = match pending {
-                Pending::Done(result) => result,
+        for Share { index, partition, outcome } in topic.partitions {
+            let result = match outcome {
+                Pending::Refused(refused) => Err(refused),
                 Pending::Waiting(answered) => {
                     let name = || format!("the acknowledgement of {:?}, partition {index}", topic.topic);
                     match task::wait(name, clock::timeout_at(deadline, answered)).await {
@@ -186,7 +200,7 @@ async fn collect(topics: Vec<Topic>, deadline: Instant, ctx: &Context) -> Produc
                 }
             };
             failed |= result.is_err();
-            partitions.push(partition_response(index, result));
+            partitions.push(partition_response(index, partition.as_deref(), result));
         }
         let response = TopicProduceResponse::default().with_partition_responses(partitions);
         responses.push(match topic.topic {
@@ -212,17 +226,17 @@ fn first_error(response: &ProduceResponse) -> Option<String> {
     ))
 }
 
-fn partition_response(index: i32, result: Result<Produced, Refused>) -> PartitionProduceResponse {
+fn partition_response(
+    index: i32,
+    partition: Option<&Partition>,
+    result: Result<Produced, Refused>,
+) -> PartitionProduceResponse {
     let response = PartitionProduceResponse::default().with_index(index);
     match result {
         Ok(done) => response
             .with_base_offset(done.base_offset.0)
             .with_log_append_time_ms(done.log_append_time.unwrap_or(-1))
             .with_log_start_offset(done.log_start.0),
-        Err(refused) => response
-            .with_error_code(refused.code.code())
-            .with_error_message(refused.message.as_deref().map(wire))
-            .with_base_offset(-1)
-            .with_log_append_time_ms(-1),
+        Err(refused) => refused.tell(response, partition),
     }
 }
