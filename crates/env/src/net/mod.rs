@@ -32,7 +32,8 @@ const READ_ROOM: usize = 16 * 1024;
 pub struct Port(back::Port);
 
 impl Port {
-    /// Takes `addr`; port 0 takes a free one. `AddrInUse` if someone else listens there.
+    /// Takes `addr`; port 0 takes a free one. `AddrInUse` if someone else listens there. The wildcard of either family stands
+    /// for every address of both, where the machine has IPv6.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
         back::Port::bind(addr).map(Self)
     }
@@ -67,6 +68,12 @@ impl Listener {
     /// Where it listens, with the port that it got.
     pub fn local_addr(&self) -> SocketAddr {
         self.0.local_addr()
+    }
+
+    /// The operating system's listener, for servers that exist in production only.
+    #[cfg(not(madsim))]
+    pub fn into_tcp(self) -> tokio::net::TcpListener {
+        self.0.into_tcp()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -27,11 +27,9 @@ pub(super) struct Port {
 
 impl Port {
     pub(super) fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // A restarted broker must not wait for its old connections to leave TIME_WAIT.
-        socket.set_reuseaddr(true)?;
-        socket.bind(addr)?;
-        let addr = socket.local_addr()?;
+        let socket = if addr.ip().is_unspecified() { bind_everywhere(addr) } else { bind_one(addr) }?;
+        // The address as it was asked for: that the socket is one of IPv6 is nobody's matter.
+        let addr = SocketAddr::new(addr.ip(), socket.local_addr()?.port());
         Ok(Self { socket, addr })
     }
 
@@ -44,6 +42,50 @@ impl Port {
     }
 }
 
+/// A socket at every address of this machine, of IPv4 and IPv6, as Java binds the wildcard; of IPv4 alone where that is
+/// all there is.
+fn bind_everywhere(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), addr.port());
+    match bind_one(everywhere) {
+        Err(error) if addr.is_ipv4() && lacks_ipv6(&error) => bind_one(addr),
+        bound => bound,
+    }
+}
+
+fn bind_one(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if addr.is_ipv6() && addr.ip().is_unspecified() {
+        take_ipv4_too(&socket)?;
+    }
+    // A restarted broker must not wait for its old connections to leave TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    Ok(socket)
+}
+
+/// Whether the failure to bind an address of IPv6 says that this machine has none.
+fn lacks_ipv6(error: &io::Error) -> bool {
+    let none = [libc::EAFNOSUPPORT, libc::EPFNOSUPPORT, libc::EPROTONOSUPPORT, libc::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| none.contains(&code))
+}
+
+/// Lets a socket of IPv6 take connections of IPv4, whatever the system's default is (`net.ipv6.bindv6only`).
+fn take_ipv4_too(socket: &TcpSocket) -> io::Result<()> {
+    let off: libc::c_int = 0;
+    let len = size_of_val(&off) as libc::socklen_t;
+    let (fd, value) = (socket.as_raw_fd(), std::ptr::from_ref(&off).cast());
+    // SAFETY: the descriptor is borrowed from its owner; the option's value is a local of that length.
+    match unsafe { libc::setsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, value, len) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// An address of IPv4 that a socket of both tells as one of IPv6 (`::ffff:127.0.0.1`), as what it is.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
 pub(super) struct Listener {
     inner: TcpListener,
     addr: SocketAddr,
@@ -53,7 +95,12 @@ impl Listener {
     pub(super) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, peer) = self.inner.accept().await.map_err(descriptors::explain)?;
         descriptors::check_connection(&stream)?;
+        let peer = canonical(peer);
         Ok((Stream::new(stream, peer)?, peer))
+    }
+
+    pub(super) fn into_tcp(self) -> TcpListener {
+        self.inner
     }
 
     pub(super) fn local_addr(&self) -> SocketAddr {
@@ -70,7 +117,7 @@ pub(super) struct Stream {
 impl Stream {
     fn new(inner: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         inner.set_nodelay(true)?;
-        Ok(Self { local: inner.local_addr()?, inner, peer })
+        Ok(Self { local: canonical(inner.local_addr()?), inner, peer })
     }
 
     pub(super) async fn connect(addr: SocketAddr) -> io::Result<Self> {
@@ -185,5 +232,54 @@ fn send_file_once(to: RawFd, from: RawFd, at: u64, count: u64) -> io::Result<u64
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "clients that are not ours")]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Whether this machine has IPv6 at all.
+    fn has_ipv6() -> bool {
+        TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+    }
+
+    #[test]
+    fn the_wildcard_listens_for_ipv4_and_ipv6() {
+        crate::testing::run(|| async {
+            for wildcard in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+                if !has_ipv6() {
+                    continue;
+                }
+                let listener = Port::bind(SocketAddr::new(wildcard, 0)).unwrap().listen().unwrap();
+                let at = listener.local_addr();
+                assert_eq!(at.ip(), wildcard, "as it was asked for");
+                for host in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+                    let client = TcpStream::connect((host, at.port())).unwrap();
+                    let (accepted, peer) = listener.accept().await.unwrap();
+                    assert_eq!(peer, client.local_addr().unwrap(), "of the client's own family");
+                    assert_eq!(accepted.local_addr().ip(), host);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn one_address_listens_for_nothing_else() {
+        crate::testing::run(|| async {
+            let listener = Port::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap().listen().unwrap();
+            let port = listener.local_addr().port();
+            assert!(TcpStream::connect((Ipv6Addr::LOCALHOST, port)).is_err());
+        });
+    }
+
+    #[test]
+    fn only_a_machine_without_ipv6_does_without() {
+        let lacks = |code| lacks_ipv6(&io::Error::from_raw_os_error(code));
+        assert!(lacks(libc::EAFNOSUPPORT) && lacks(libc::EADDRNOTAVAIL));
+        assert!(!lacks(libc::EADDRINUSE) && !lacks(libc::EACCES));
     }
 }

@@ -54,9 +54,9 @@ impl Http {
     /// Binds the port; nobody is answered until `run`.
     pub async fn bind(address: SocketAddr) -> Result<Http, HttpError> {
         let failed = |source| HttpError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Http { listener, address })
+        let listener = norn_env::net::Listener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr();
+        Ok(Http { listener: listener.into_tcp(), address })
     }
 
     /// Where it listens, with the port that was free if 0 was asked for.
