@@ -97,13 +97,20 @@ impl RequestHead {
         }
     }
 
-    /// Decodes the body. `R` is the request type of this head's API.
+    /// Decodes the body. `R` is the request type of this head's API. Strings that are not UTF-8 are read with U+FFFD in the
+    /// place of what cannot be read, as by Kafka.
     pub fn decode_body<R: Request>(&self) -> Result<R, RequestError> {
         assert_eq!(R::KEY, self.key, "a body decoded as another API's");
         let api = self.api()?;
         let body = |reason: String| RequestError::Body { key: api.key, version: self.version, reason };
         layout::check(api.key, self.version, &self.body).map_err(|error| body(error.to_string()))?;
-        R::decode(&mut self.body.clone(), self.version).map_err(|error| body(error.to_string()))
+        let decode = |mut from: Bytes| R::decode(&mut from, self.version);
+        let refused = match decode(self.body.clone()) {
+            Ok(request) => return Ok(request),
+            Err(error) => body(error.to_string()),
+        };
+        let utf8 = layout::with_utf8(api.key, self.version, &self.body).ok_or(refused)?;
+        decode(utf8).map_err(|error| body(error.to_string()))
     }
 }
 

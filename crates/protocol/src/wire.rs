@@ -2,6 +2,7 @@
 //! length against the bytes that are there, and never reserves memory by what a length claims.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::protocol::StrBytes;
 use thiserror::Error;
 
 /// How bytes failed to be what the protocol says.
@@ -16,7 +17,7 @@ pub enum WireError {
     /// A varint longer than its type allows.
     #[error("a varint is too long")]
     BadVarint,
-    /// A string that is not UTF-8.
+    /// A string that is not UTF-8, and too long for what is not to be replaced.
     #[error("a string is not UTF-8")]
     BadUtf8,
     /// More elements than one request may carry.
@@ -29,6 +30,9 @@ pub enum WireError {
     #[error("{0} bytes follow the end of the message")]
     TrailingBytes(usize),
 }
+
+/// The longest string of the protocol, in bytes.
+const STRING_MAX: usize = i16::MAX as usize;
 
 /// A cursor over one message.
 #[derive(Clone)]
@@ -150,16 +154,19 @@ impl<'a> Reader<'a> {
         Ok((self.uvarint()? as usize).checked_sub(1))
     }
 
-    /// A string; `None` is null.
-    pub(crate) fn string(
-        &mut self,
-        flexible: bool,
-    ) -> Result<Option<kafka_protocol::protocol::StrBytes>, WireError> {
+    /// A string; `None` is null. What is not UTF-8 in it is replaced, see [`lossy`].
+    pub(crate) fn string(&mut self, flexible: bool) -> Result<Option<StrBytes>, WireError> {
         match self.string_len(flexible)? {
             None => Ok(None),
             Some(len) => {
-                let bytes = self.take_bytes(len)?;
-                kafka_protocol::protocol::StrBytes::from_utf8(bytes).map(Some).map_err(|_| WireError::BadUtf8)
+                let start = self.at;
+                match StrBytes::from_utf8(self.take_bytes(len)?) {
+                    Ok(text) => Ok(Some(text)),
+                    Err(_) => {
+                        let bytes = self.bytes.get(start..self.at).unwrap_or_default();
+                        lossy(bytes).map(StrBytes::from_string).map(Some)
+                    }
+                }
             }
         }
     }
@@ -181,6 +188,17 @@ impl<'a> Reader<'a> {
             n => Err(WireError::TrailingBytes(n)),
         }
     }
+}
+
+/// The text of a string that is not UTF-8, with U+FFFD in the place of each malformed sequence, as Kafka reads it. No longer
+/// than a string may be: what is beyond is left out. One that is longer already is refused, as it is by Kafka.
+pub(crate) fn lossy(bytes: &[u8]) -> Result<String, WireError> {
+    if bytes.len() > STRING_MAX {
+        return Err(WireError::BadUtf8);
+    }
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    text.truncate(text.floor_char_boundary(STRING_MAX));
+    Ok(text)
 }
 
 /// Appends an unsigned varint.

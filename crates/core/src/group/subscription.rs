@@ -16,7 +16,8 @@ pub(super) fn topics(metadata: &[u8]) -> Option<BTreeSet<Arc<str>>> {
     for _ in 0..count {
         let len = usize::try_from(i16::from_be_bytes(take(&mut rest)?)).ok()?;
         let (topic, after) = rest.split_at_checked(len)?;
-        topics.insert(Arc::from(std::str::from_utf8(topic).ok()?));
+        // As Kafka reads strings.
+        topics.insert(Arc::from(String::from_utf8_lossy(topic).as_ref()));
         rest = after;
     }
     Some(topics)
@@ -38,6 +39,7 @@ mod tests {
         let metadata = [0, 3, 0, 0, 0, 2, 0, 1, b'a', 0, 2, b'b', b'c', 0xff, 0xff, 0xff, 0xff, 1, 2, 3];
         assert_eq!(topics(&metadata), Some(BTreeSet::from(["a".into(), "bc".into()])));
         assert_eq!(topics(&[0, 0, 0, 0, 0, 0]), Some(BTreeSet::new()));
+        assert_eq!(topics(&[0, 0, 0, 0, 0, 1, 0, 2, b'a', 0xff]), Some(BTreeSet::from(["a\u{fffd}".into()])));
     }
 
     #[test]

@@ -6,13 +6,16 @@
 //! that are left. What passes holds as many elements as it claims.
 //!
 //! Apart from those reservations the crate's decoders are sound: their reads are checked, nesting is as deep as the
-//! schema, negative lengths are errors. A string's UTF-8 and the nulls are left to them.
+//! schema, negative lengths are errors. The nulls are left to them, and so is a string's UTF-8: for what they refuse there is
+//! `utf8.rs`.
 
 mod admin;
 mod requests;
+mod utf8;
 
 use bytes::Bytes;
 
+pub(crate) use self::utf8::with_utf8;
 use crate::wire::{Reader, WireError};
 use crate::ApiKey;
 

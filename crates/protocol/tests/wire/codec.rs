@@ -23,8 +23,18 @@ impl Entropy {
 /// The body of a valid request. No field is null, no tagged field has its default, so that the crate writes it back as
 /// it is.
 pub fn body(key: ApiKey, version: i16, seed: u64) -> Bytes {
+    write(key, version, seed, false)
+}
+
+/// As [`body`], with strings of any bytes.
+pub fn body_with_any_strings(key: ApiKey, version: i16, seed: u64) -> Bytes {
+    write(key, version, seed, true)
+}
+
+fn write(key: ApiKey, version: i16, seed: u64, any_strings: bool) -> Bytes {
     let flexible = key.request_header_version(version) >= 2;
-    let mut writer = Writer { buf: BytesMut::new(), version, flexible, entropy: Entropy(seed) };
+    let entropy = Entropy(seed);
+    let mut writer = Writer { buf: BytesMut::new(), version, flexible, entropy, any_strings };
     writer.structure(layout::request(key).expect("every API of the table has a layout"));
     writer.buf.freeze()
 }
@@ -48,6 +58,8 @@ struct Writer {
     version: i16,
     flexible: bool,
     entropy: Entropy,
+    /// Whether strings hold any bytes, and not letters only.
+    any_strings: bool,
 }
 
 impl Writer {
@@ -89,7 +101,10 @@ impl Writer {
                 let len = self.entropy.below(12);
                 self.length(len, true);
                 for _ in 0..len {
-                    self.buf.put_u8(b'a' + self.entropy.below(26) as u8);
+                    let any = self.any_strings && self.entropy.below(2) == 0;
+                    let byte =
+                        if any { self.entropy.below(256) } else { u64::from(b'a') + self.entropy.below(26) };
+                    self.buf.put_u8(byte as u8);
                 }
             }
             Kind::Bytes => {

@@ -5,3 +5,4 @@ mod codec;
 mod counting;
 mod golden;
 mod layout;
+mod strings;
