@@ -8,6 +8,7 @@ pub mod admin;
 mod codec;
 pub mod group;
 pub mod metadata;
+pub mod operations;
 pub mod producer;
 pub mod record_rules;
 pub mod replica;

@@ -4,7 +4,7 @@ use kafka_protocol::messages::{
     describe_groups_response::{DescribedGroup, DescribedGroupMember},
     DescribeGroupsRequest, DescribeGroupsResponse, GroupId,
 };
-use norn_core::group::DescribedGroup as Described;
+use norn_core::{group::DescribedGroup as Described, operations};
 use norn_protocol::ErrorCode;
 
 use super::{
@@ -28,9 +28,10 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         let groups = looked.into_iter().map(|(group, result)| {
             let response = DescribedGroup::default()
                 .with_group_id(GroupId(wire(&group)))
-                .with_authorized_operations(i32::MIN);
+                .with_authorized_operations(operations::NOT_ASKED);
+            let allowed = operations::if_asked(request.include_authorized_operations, operations::GROUP);
             match result {
-                Ok(Some(described)) => describe(response, described),
+                Ok(Some(described)) => describe(response.with_authorized_operations(allowed), described),
                 Ok(None) if answer.version >= NOT_FOUND_SINCE => {
                     let message = format!("Group {group} not found.");
                     response
@@ -38,7 +39,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
                         .with_error_code(ErrorCode::GroupIdNotFound.code())
                         .with_error_message(Some(wire(&message)))
                 }
-                Ok(None) => response.with_group_state(wire("Dead")),
+                Ok(None) => response.with_group_state(wire("Dead")).with_authorized_operations(allowed),
                 Err(error) => response.with_error_code(error.code()),
             }
         });

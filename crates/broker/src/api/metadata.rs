@@ -10,7 +10,10 @@ use kafka_protocol::messages::{
     metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
     BrokerId, MetadataRequest, MetadataResponse, TopicName,
 };
-use norn_core::metadata::{Image, Partition, Topic};
+use norn_core::{
+    metadata::{Image, Partition, Topic},
+    operations,
+};
 use norn_env::clock::Duration;
 use norn_protocol::{
     topic,
@@ -23,9 +26,6 @@ use crate::server::Reply;
 
 /// How long creating topics that were asked for may take; the client retries a topic that is not there by then.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What the client is not told: nobody is authorized or not, since there are no ACLs.
-const OPERATIONS_UNKNOWN: i32 = i32::MIN;
 
 /// A topic of which only the id is known has no name from this version on, and an empty one before.
 const NULL_NAME_SINCE: i16 = 12;
@@ -75,6 +75,11 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         pace.next().await;
         topics.push(describe(asked, &image, &failed, &call));
     }
+    let of_topic = operations::if_asked(request.include_topic_authorized_operations, operations::TOPIC);
+    for topic in topics.iter_mut().filter(|topic| topic.error_code != ErrorCode::UnknownTopicId.code()) {
+        topic.topic_authorized_operations = of_topic;
+    }
+    let of_cluster = operations::if_asked(request.include_cluster_authorized_operations, operations::CLUSTER);
     let brokers = image.brokers().filter(|broker| !broker.fenced).map(|broker| {
         let endpoint = if broker.node == ctx.node { &call.endpoint } else { &broker.endpoint };
         MetadataResponseBroker::default()
@@ -89,7 +94,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             .with_cluster_id(Some(wire(&ctx.cluster_id)))
             .with_controller_id(BrokerId(ctx.node.0))
             .with_topics(topics)
-            .with_cluster_authorized_operations(OPERATIONS_UNKNOWN),
+            .with_cluster_authorized_operations(of_cluster),
     )
 }
 
@@ -121,7 +126,7 @@ fn describe(
     if let Some(topic) = known {
         return found(topic, image, call.ctx.node);
     }
-    let response = MetadataResponseTopic::default().with_topic_authorized_operations(OPERATIONS_UNKNOWN);
+    let response = MetadataResponseTopic::default();
     match asked {
         Asked::Name(name) => {
             let error = match failed.get(&name) {
@@ -147,7 +152,6 @@ fn found(topic: &Arc<Topic>, image: &Image, node: NodeId) -> MetadataResponseTop
         .with_topic_id(topic.id.0)
         .with_is_internal(topic.is_internal())
         .with_partitions(partitions.collect())
-        .with_topic_authorized_operations(OPERATIONS_UNKNOWN)
 }
 
 /// The replicas of a partition that cannot be used.

@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use norn_protocol::ErrorCode;
 
-use super::action::{Action, Response};
+use super::action::{Action, LeftMember, Response};
 use super::append::{Appends, PendingAppend, Then};
 use super::config::{GroupConfig, NAME_LEN_MAX};
 use super::error;
-use super::event::{AppendToken, Event, HeartbeatRequest, JoinRequest, LeaveRequest, Slot, SyncRequest};
+use super::event::{
+    AppendToken, Event, HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, Slot, SyncRequest,
+};
 use super::offsets::Offsets;
 use super::records::Record;
 use super::state::Group;
@@ -136,6 +138,16 @@ fn heartbeat(groups: &mut Groups, slot: Slot, request: &HeartbeatRequest, turn: 
 fn leave(groups: &mut Groups, slot: Slot, request: LeaveRequest, turn: &mut Turn) {
     match find(groups, &request.group_id) {
         Ok(group) => group.leave(slot, request.members, turn),
+        // Of a group that is not there each member is told for itself, as in Kafka's `GroupCoordinatorService.leaveGroup`.
+        Err(ErrorCode::UnknownMemberId) => {
+            let unknown = |member: LeavingMember| LeftMember {
+                member_id: member.member_id,
+                instance_id: member.instance_id,
+                error: Some(ErrorCode::UnknownMemberId),
+            };
+            let members = request.members.into_iter().map(unknown).collect();
+            turn.reply(slot, Response::Leave(Ok(members)));
+        }
         Err(error) => turn.reply(slot, Response::Leave(Err(error))),
     }
 }
