@@ -2,20 +2,28 @@
 
 use std::sync::Arc;
 
-use norn_core::{metadata::TopicConfig, producer::ProducerState, replica::Acks};
+use norn_core::{
+    metadata::{is_internal, TopicConfig},
+    producer::ProducerState,
+    replica::Acks,
+};
 use norn_env::{
     clock::{self, Duration, Instant},
     task,
 };
-use norn_log::LogId;
+use norn_log::{LogId, ReadError};
 use norn_protocol::{
     batch::Batch,
     types::{LeaderEpoch, Offset, ProducerId, TopicId},
     ErrorCode,
 };
 use tokio::sync::{mpsc, oneshot, OwnedSemaphorePermit};
+use tracing::error;
 
-use super::published::{Published, ReadySet, View};
+use super::{
+    published::{Published, ReadySet, View},
+    read_faults::{News, ReadFaults},
+};
 
 /// Requests that may wait for one partition's task; past this its producers' connections stop reading.
 pub(super) const QUEUE_LEN: usize = 1024;
@@ -83,6 +91,7 @@ pub(crate) struct Partition {
     dir: usize,
     pub(super) queue: mpsc::Sender<Message>,
     published: Arc<Published>,
+    read_faults: ReadFaults,
 }
 
 impl Partition {
@@ -94,7 +103,7 @@ impl Partition {
         published: Arc<Published>,
     ) -> Self {
         let LogId { topic, topic_id, partition: index } = log.clone();
-        Partition { topic, topic_id, index, dir, queue, published }
+        Partition { topic, topic_id, index, dir, queue, published, read_faults: ReadFaults::default() }
     }
 
     pub fn topic(&self) -> &Arc<str> {
@@ -116,11 +125,23 @@ impl Partition {
 
     /// Whether clients may not write to it.
     pub fn is_internal(&self) -> bool {
-        *self.topic == *crate::coordinator::OFFSETS_TOPIC
+        is_internal(&self.topic)
     }
 
     pub fn view(&self) -> Arc<View> {
         self.published.view()
+    }
+
+    /// Logs that a place of the log cannot be read, once for each.
+    pub fn log_read_fault(&self, fault: &ReadError) {
+        let (topic, index) = (&self.topic, self.index);
+        match self.read_faults.note(fault) {
+            News::New => error!(%topic, partition = index, "{fault}"),
+            News::Last => {
+                error!(%topic, partition = index, "{fault}; more such places of this log are not logged")
+            }
+            News::Known => {}
+        }
     }
 
     pub fn watch(&self, set: &Arc<ReadySet>, slot: u32) {

@@ -8,6 +8,7 @@ mod manager;
 mod missing;
 mod open;
 mod published;
+mod read_faults;
 mod removal;
 mod table;
 

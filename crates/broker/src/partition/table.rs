@@ -64,6 +64,21 @@ impl PartitionTable {
         })
     }
 
+    /// The name of a topic that has partitions here.
+    pub fn name_of(&self, id: TopicId) -> Option<Arc<str>> {
+        let of_topic = (id, i32::MIN)..=(id, i32::MAX);
+        self.by_id.range(of_topic).next().map(|(_, partition)| partition.topic().clone())
+    }
+
+    /// Why a partition that is known by its topic's former name and an id is not here any more: the topic is gone, or its
+    /// name stands for another one (KIP-516, Kafka's `ReplicaManager.readFromLog`).
+    pub fn why_gone(&self, name: &str, index: i32) -> ErrorCode {
+        match self.resolve(Some(name), TopicId::NONE, index) {
+            Ok(_) => ErrorCode::InconsistentTopicId,
+            Err(_) => ErrorCode::UnknownTopicOrPartition,
+        }
+    }
+
     /// Whether the partition has taken up its role.
     pub fn is_open(&self, id: TopicId, index: i32) -> bool {
         self.by_id.contains_key(&(id, index))

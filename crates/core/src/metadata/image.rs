@@ -37,10 +37,15 @@ impl Topic {
         self.partitions.first().map_or(0, |partition| partition.replicas.len())
     }
 
-    /// Whether clients should not write to it (`Topic.isInternal`).
+    /// Whether clients should not write to it.
     pub fn is_internal(&self) -> bool {
-        matches!(&*self.name, "__consumer_offsets" | "__transaction_state")
+        is_internal(&self.name)
     }
+}
+
+/// Whether a topic of this name is the cluster's own (Kafka's `Topic.INTERNAL_TOPICS`).
+pub fn is_internal(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
 /// The cluster's metadata after a command was applied.

@@ -28,7 +28,7 @@ pub use config_def::{
     list, Allowed, ConfigDef, ConfigError, ConfigMap, ConfigTable, ConfigType, Synonym, UpdateMode,
 };
 pub use config_layers::{ConfigLayers, ConfigSource, SetAt};
-pub use image::{Image, Topic};
+pub use image::{is_internal, Image, Topic};
 pub use outcome::{Applied, Outcome, Refused};
 pub use partition::{Partition, PartitionEpoch};
 pub use request_window::RESULTS_KEPT;

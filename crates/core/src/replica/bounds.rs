@@ -78,6 +78,19 @@ pub fn offset_lag(online: bool, high_watermark: Offset, end: Offset) -> i64 {
     }
 }
 
+/// Whether a Fetch that meets this error when it arrives is answered at once, though other partitions of it could wait for
+/// records: the client must act on it (look up offsets, another leader) and then asks for something else.
+///
+/// Kafka's `ReplicaManager.fetchMessages` takes every error of a read so. Corrupt records, a failed disk and an epoch that is
+/// not known yet stay as they are whatever the client does, so here they wait with the others: the client would repeat its
+/// request as fast as it can.
+pub fn fetch_answers_at_once(error: ErrorCode) -> bool {
+    matches!(
+        error,
+        ErrorCode::OffsetOutOfRange | ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,6 @@ mod state;
 mod tests;
 mod waits;
 
-pub use bounds::{check_epoch, offset_lag, Bounds, FetchAt};
+pub use bounds::{check_epoch, fetch_answers_at_once, offset_lag, Bounds, FetchAt};
 pub use message::{Acks, Action, Event, Settings, Slot};
 pub use state::Replica;

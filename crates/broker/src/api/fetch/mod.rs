@@ -1,13 +1,11 @@
 //! Fetch (key 1), versions 4 on: long poll with `min_bytes`, `max_bytes` and `max_wait_ms`, and fetch sessions (KIP-227).
 //! Waits for a move of a published value with the request's deadline; there is no polling loop.
 
+mod gather;
 mod read;
 pub(super) mod subscription;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use kafka_protocol::messages::{
     fetch_request::{FetchPartition, FetchTopic},
@@ -21,13 +19,14 @@ use norn_env::{
     task::{self, Shutdown},
 };
 use norn_protocol::{
-    fetch::{FetchResponse, FetchedPartition, FetchedTopic, NodeEndpoint},
-    types::{LeaderEpoch, Offset, PartitionIndex, TopicId},
+    fetch::{FetchResponse, FetchedTopic, NodeEndpoint},
+    types::{LeaderEpoch, Offset, TopicId},
     ErrorCode,
 };
+use tokio::sync::watch;
 
 use self::{
-    read::{available, len, read},
+    gather::{told, Found, Gathered},
     subscription::{FetchSession, Key, Subscriptions, Wanted},
 };
 use super::{
@@ -35,7 +34,7 @@ use super::{
     Answer, Call, Context, Pace, Session,
 };
 use crate::{
-    partition::{Partition, ReadySet},
+    partition::{PartitionTable, ReadySet},
     server::{Reply, Response},
 };
 
@@ -99,13 +98,17 @@ async fn target(
     // Before version 7 the request has no epoch, and the decoder gives the final one.
     if !matches!(request.session_epoch, INITIAL_EPOCH | FINAL_EPOCH) {
         let found = lock(sessions).get(request.session_id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
-        {
+        let moved = {
             let mut locked = lock(&found);
             locked.advance(request.session_epoch)?;
             if locked.by_id != by_id {
                 return Err(ErrorCode::FetchSessionTopicIdError);
             }
-            locked.subscriptions.follow(ctx.partitions());
+            locked.subscriptions.follow(ctx.partitions())
+        };
+        for slot in moved {
+            pace.next().await;
+            lock(&found).subscriptions.resolve(slot);
         }
         for topic in &request.forgotten_topics_data {
             let name: Option<Arc<str>> = (!by_id).then(|| Arc::from(topic.topic.as_str()));
@@ -166,9 +169,6 @@ fn refuse(answer: Answer, error: ErrorCode) -> Response {
     encode(answer, FetchResponse { error: Some(error), ..FetchResponse::default() })
 }
 
-/// What was read, by slot.
-type Found = BTreeMap<u32, (Key, FetchedPartition<File>)>;
-
 /// Reads until enough is there or the deadline passes, then encodes.
 async fn serve(
     ctx: Arc<Context>,
@@ -178,84 +178,52 @@ async fn serve(
     limits: Limits,
 ) -> Response {
     let ready = lock(&target.session).subscriptions.ready();
-    let mut stopping = ctx.stopping.clone();
-    let mut found = Found::new();
-    let mut bytes = 0;
+    // The clone has not seen the table: a change since the partitions were looked up counts.
+    let mut watch = Watch { ready, table: ctx.partitions.clone(), stopping: ctx.stopping.clone() };
+    let mut gathered = Gathered::default();
     let mut pace = Pace::default();
     loop {
-        let pending = lock(&target.session).subscriptions.take_pending();
-        // What has data stays pending, so that this counts all of it.
-        let (mut urgent, mut there) = (false, 0_u64);
-        for slot in pending {
-            pace.next().await;
-            let subscribed = {
-                let locked = lock(&target.session);
-                locked.subscriptions.get(slot).map(|s| (s.key.clone(), s.wanted, s.partition.clone(), s.told))
-            };
-            let Some((key, wanted, partition, told)) = subscribed else { continue };
-            if let Some((_, earlier)) = found.remove(&slot) {
-                bytes -= len(&earlier);
-            }
-            let room = limits.max_bytes.saturating_sub(bytes);
-            let (read, has) = look(&ctx, partition, &key, wanted, room, bytes == 0).await;
-            there = there.saturating_add(has);
-            let read_len = len(&read);
-            bytes += read_len;
-            urgent |= read.error.is_some();
-            let changed = told != Some((read.high_watermark, read.log_start));
-            let mut locked = lock(&target.session);
-            if read_len > 0 || read.error.is_some() {
-                locked.subscriptions.keep(slot);
-                locked.subscriptions.served(slot);
-            } else if wanted.offset < read.last_stable_offset {
-                // There is data, but no room in this answer.
-                locked.subscriptions.keep(slot);
-                if bytes > 0 {
-                    there = there.saturating_add(room.min(wanted.max_bytes));
-                }
-            }
-            // A full fetch answers each partition; an incremental one those with news.
-            if !target.incremental || changed || read_len > 0 || read.error.is_some() {
-                found.insert(slot, (key, read));
-            }
-        }
-        let enough = urgent || there >= limits.min_bytes || bytes >= limits.max_bytes;
+        let enough = gathered.pass(&ctx, &target, limits).await;
         if enough || clock::now() >= limits.deadline {
             break;
         }
-        if !has_moved(&ready, &mut stopping, limits.deadline).await {
+        let unresolved = lock(&target.session).subscriptions.has_unresolved();
+        if !watch.moved(unresolved, limits.deadline).await {
             break;
         }
-    }
-    respond(&ctx, answer, endpoint, &target, found, bytes)
-}
-
-/// Waits for a move of what is watched; false at the deadline, or when the broker stops.
-async fn has_moved(ready: &ReadySet, stopping: &mut Shutdown, deadline: Instant) -> bool {
-    let moved = clock::timeout_at(deadline, ready.moved());
-    select! {
-        _ = stopping.signaled() => false,
-        moved = task::wait(|| "records beyond the fetch offset".into(), moved) => moved.is_ok(),
-    }
-}
-
-/// What there is for the client of one partition, and how much it has in all.
-async fn look(
-    ctx: &Context,
-    partition: Result<Arc<Partition>, ErrorCode>,
-    key: &Key,
-    wanted: Wanted,
-    room: u64,
-    whole_first: bool,
-) -> (FetchedPartition<File>, u64) {
-    match partition {
-        Ok(partition) => {
-            let view = partition.view();
-            let read = read(ctx, &view, key, wanted, room, whole_first).await;
-            let has = available(&read, view.high_watermark_at, wanted);
-            (read, has)
+        let unresolved = lock(&target.session).subscriptions.follow_unresolved(ctx.partitions());
+        for slot in unresolved {
+            pace.next().await;
+            lock(&target.session).subscriptions.resolve(slot);
         }
-        Err(error) => (FetchedPartition::failed(PartitionIndex(key.index), error), 0),
+    }
+    respond(&ctx, answer, endpoint, &target, gathered.found, gathered.bytes)
+}
+
+/// What a waiting Fetch wakes for.
+struct Watch {
+    ready: Arc<ReadySet>,
+    table: watch::Receiver<Arc<PartitionTable>>,
+    stopping: Shutdown,
+}
+
+impl Watch {
+    /// Waits for a move of what is watched, or for another table if some partition is not in it; false at the deadline, or
+    /// when the broker stops.
+    async fn moved(&mut self, or_table: bool, deadline: Instant) -> bool {
+        let (ready, table) = (&self.ready, &mut self.table);
+        let moved = async {
+            select! {
+                _ = ready.moved() => {}
+                // An error says that there will be no other table.
+                Ok(()) = table.changed(), if or_table => {}
+            }
+        };
+        let moved = clock::timeout_at(deadline, moved);
+        select! {
+            _ = self.stopping.signaled() => false,
+            moved = task::wait(|| "records beyond the fetch offset".into(), moved) => moved.is_ok(),
+        }
     }
 }
 
@@ -271,7 +239,7 @@ fn respond(
     let mut leader_told = false;
     let mut session = lock(&target.session);
     for (slot, (key, read)) in found {
-        session.subscriptions.told(slot, (read.high_watermark, read.log_start));
+        session.subscriptions.tell(slot, told(&read));
         leader_told |= read.current_leader.is_some();
         if read.error.is_some() {
             ctx.metrics.fetch_failed();

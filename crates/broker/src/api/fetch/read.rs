@@ -9,10 +9,12 @@ use norn_protocol::{
     types::PartitionIndex,
     ErrorCode,
 };
-use tracing::error;
 
 use super::subscription::{Key, Wanted};
-use crate::{api::Context, partition::View};
+use crate::{
+    api::Context,
+    partition::{Partition, View},
+};
 
 /// What a partition says of itself, without records.
 fn bare(index: i32, view: &View) -> FetchedPartition<File> {
@@ -28,6 +30,7 @@ fn bare(index: i32, view: &View) -> FetchedPartition<File> {
 /// Reads at most `room` bytes; with `whole_first`, at least one whole batch if there is one (KIP-74).
 pub(super) async fn read(
     ctx: &Context,
+    partition: &Partition,
     view: &View,
     key: &Key,
     wanted: Wanted,
@@ -61,11 +64,11 @@ pub(super) async fn read(
         Err(ReadError::OutOfRange { .. }) => ErrorCode::OffsetOutOfRange,
         Err(cause @ ReadError::Corrupt { .. }) => {
             ctx.metrics.corrupt_batch();
-            error!(topic = ?key.name, partition = key.index, offset = %wanted.offset, "{cause}");
+            partition.log_read_fault(&cause);
             ErrorCode::CorruptMessage
         }
         Err(cause @ ReadError::Io { .. }) => {
-            error!(topic = ?key.name, partition = key.index, offset = %wanted.offset, "{cause}");
+            partition.log_read_fault(&cause);
             ErrorCode::KafkaStorageError
         }
     };

@@ -1,5 +1,9 @@
 //! What a fetcher watches. A partition's move puts it into the ready set once, so that answering costs what changed and
 //! not what is watched; a session (KIP-227) keeps this between requests.
+//!
+//! A session by topic ids also remembers the name of each topic that it has met, as Kafka's `FetchSession` does: after a
+//! deletion the client is told that the topic is gone, or that its name stands for another topic, and not that the id was
+//! never known.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,13 +35,30 @@ pub(crate) struct Wanted {
     pub leader_epoch: LeaderEpoch,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Subscription {
     pub key: Key,
     pub wanted: Wanted,
     pub partition: Result<Arc<Partition>, ErrorCode>,
-    /// The bounds that the client was last told, so that a session answers only changes.
-    pub told: Option<(Offset, Offset)>,
+    /// What the client was last told, so that a session answers only changes.
+    pub told: Option<Told>,
+    /// The topic's name, once it was met, of a client that names topics by id.
+    name: Option<Arc<str>>,
+}
+
+impl Subscription {
+    /// Whether the client knows this error already, and has not asked for anything else since.
+    pub fn knows(&self, error: ErrorCode) -> bool {
+        self.told.is_some_and(|told| told.error == Some(error))
+    }
+}
+
+/// What a response said of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub error: Option<ErrorCode>,
+    pub high_watermark: Offset,
+    pub log_start: Offset,
 }
 
 /// The partitions of one fetcher, by slots that the ready set speaks of.
@@ -46,6 +67,8 @@ pub(crate) struct Subscriptions {
     table: Arc<PartitionTable>,
     by_key: BTreeMap<Key, u32>,
     slots: BTreeMap<u32, Subscription>,
+    /// Slots whose partitions the table does not have.
+    unresolved: BTreeSet<u32>,
     next_slot: u32,
     ready: Arc<ReadySet>,
     /// Slots to look at: those that moved, were asked anew, or had data last time and may have more.
@@ -60,6 +83,7 @@ impl Subscriptions {
             table,
             by_key: BTreeMap::new(),
             slots: BTreeMap::new(),
+            unresolved: BTreeSet::new(),
             next_slot: 0,
             ready: Arc::default(),
             pending: BTreeSet::new(),
@@ -79,52 +103,82 @@ impl Subscriptions {
     pub fn set(&mut self, key: Key, wanted: Wanted) {
         if let Some(slot) = self.by_key.get(&key) {
             if let Some(subscription) = self.slots.get_mut(slot) {
-                subscription.wanted = wanted;
+                let before = std::mem::replace(&mut subscription.wanted, wanted);
+                if (before.offset, before.leader_epoch) != (wanted.offset, wanted.leader_epoch) {
+                    // An error of what was asked before is none of this.
+                    subscription.told = subscription.told.map(|told| Told { error: None, ..told });
+                }
                 self.pending.insert(*slot);
             }
             return;
         }
         let slot = self.next_slot;
         self.next_slot += 1;
-        let partition = self.table.resolve(key.name.as_deref(), key.id, key.index);
-        if let Ok(partition) = &partition {
-            partition.watch(&self.ready, slot);
-        }
         self.by_key.insert(key.clone(), slot);
-        self.slots.insert(slot, Subscription { key, wanted, partition, told: None });
+        let partition = Err(ErrorCode::UnknownTopicOrPartition);
+        self.slots.insert(slot, Subscription { key, wanted, partition, told: None, name: None });
+        self.resolve(slot);
         self.pending.insert(slot);
     }
 
     pub fn forget(&mut self, key: &Key) {
         if let Some(slot) = self.by_key.remove(key) {
             self.pending.remove(&slot);
+            self.unresolved.remove(&slot);
             if let Some(Subscription { partition: Ok(partition), .. }) = self.slots.remove(&slot) {
                 partition.unwatch(&self.ready, slot);
             }
         }
     }
 
-    /// Resolves the partitions again if the broker's table is another one by now.
-    pub fn follow(&mut self, table: Arc<PartitionTable>) {
+    /// Goes by `table` from now on. Gives the slots to resolve anew: all, if it is another table than before.
+    pub fn follow(&mut self, table: Arc<PartitionTable>) -> Vec<u32> {
         if Arc::ptr_eq(&table, &self.table) {
-            return;
+            return vec![];
         }
         self.table = table;
-        for (slot, subscription) in &mut self.slots {
-            let key = &subscription.key;
-            let now = self.table.resolve(key.name.as_deref(), key.id, key.index);
-            let same = match (&now, &subscription.partition) {
-                (Ok(now), Ok(before)) => Arc::ptr_eq(now, before),
-                (Err(now), Err(before)) => now == before,
-                _ => false,
-            };
+        self.slots.keys().copied().collect()
+    }
+
+    /// As [`Subscriptions::follow`], while a request waits: the slots whose partitions were not there. One that has left the
+    /// table publishes its end, and is resolved anew when it is looked at.
+    pub fn follow_unresolved(&mut self, table: Arc<PartitionTable>) -> Vec<u32> {
+        self.table = table;
+        self.unresolved.iter().copied().collect()
+    }
+
+    /// Whether a partition is asked for that the table does not have.
+    pub fn has_unresolved(&self) -> bool {
+        !self.unresolved.is_empty()
+    }
+
+    /// Finds the partition of `slot` in the table; another one than before is looked at.
+    pub fn resolve(&mut self, slot: u32) {
+        let Some(subscription) = self.slots.get_mut(&slot) else { return };
+        let Key { name, id, index } = &subscription.key;
+        let now = match (self.table.resolve(name.as_deref(), *id, *index), &subscription.name) {
+            (Err(ErrorCode::UnknownTopicId), Some(met)) => Err(self.table.why_gone(met, *index)),
+            (now, _) => now,
+        };
+        if name.is_none() && subscription.name.is_none() {
+            subscription.name = self.table.name_of(*id);
+        }
+        let same = match (&now, &subscription.partition) {
+            (Ok(now), Ok(before)) => Arc::ptr_eq(now, before),
+            (Err(now), Err(before)) => now == before,
+            _ => false,
+        };
+        if let Ok(partition) = &now {
+            self.unresolved.remove(&slot);
             if !same {
-                if let Ok(partition) = &now {
-                    partition.watch(&self.ready, *slot);
-                }
-                subscription.partition = now;
-                self.pending.insert(*slot);
+                partition.watch(&self.ready, slot);
             }
+        } else {
+            self.unresolved.insert(slot);
+        }
+        if !same {
+            subscription.partition = now;
+            self.pending.insert(slot);
         }
     }
 
@@ -149,13 +203,24 @@ impl Subscriptions {
         self.cursor = slot + 1;
     }
 
-    pub fn get(&self, slot: u32) -> Option<&Subscription> {
-        self.slots.get(&slot)
+    /// The subscription of `slot`. A partition that serves nothing may have left the table: then it is the one that the
+    /// table has in its place.
+    pub fn current(&mut self, slot: u32) -> Option<Subscription> {
+        let partition = self.slots.get(&slot)?.partition.as_ref();
+        if partition.is_ok_and(|partition| partition.view().unavailable.is_some()) {
+            self.resolve(slot);
+            self.pending.remove(&slot);
+        }
+        self.slots.get(&slot).cloned()
     }
 
-    pub fn told(&mut self, slot: u32, bounds: (Offset, Offset)) {
+    /// Remembers what the client is told. A partition with an error is looked at again by the next request.
+    pub fn tell(&mut self, slot: u32, told: Told) {
         if let Some(subscription) = self.slots.get_mut(&slot) {
-            subscription.told = Some(bounds);
+            subscription.told = Some(told);
+            if told.error.is_some() {
+                self.pending.insert(slot);
+            }
         }
     }
 }
