@@ -257,7 +257,8 @@ fn groups_work_again_after_the_offsets_topic_was_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_owned();
     norn_env::testing::run(move || async move {
-        let (node, mut client) = node_with_topic(&path, &[]).await;
+        let allowed = [("change.internal.topics.enable", "true")];
+        let (node, mut client) = node_with_topic(&path, &allowed).await;
         commit_until_it_works(&mut client).await;
         delete(&mut client, "__consumer_offsets").await;
         commit_until_it_works(&mut client).await;

@@ -9,7 +9,11 @@ use norn_core::metadata::{
 use norn_env::clock::Duration;
 use norn_protocol::{types::NodeId, ErrorCode};
 
-use super::{repeated, topics::Failure, Call, Context, Pace};
+use super::{
+    repeated,
+    topics::{protect_internal, Failure},
+    Call, Context, Pace,
+};
 use crate::{
     config::{effective_edits, BROKER_CONFIGS},
     controller::ChangeError,
@@ -77,6 +81,7 @@ async fn alter(
     loop {
         let image = call.ctx.controller.image();
         let command = decide(&call.ctx, &image, kind, name, wanted)?;
+        protect_internal(&call.ctx, &image, &command)?;
         if validate_only || matches!(&command, Command::SetConfigs { changes, .. } if changes.is_empty()) {
             return Ok(());
         }

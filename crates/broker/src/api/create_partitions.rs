@@ -13,7 +13,7 @@ use super::{
     group::wire,
     repeated,
     room::{Room, Turn},
-    topics::{wait_until_open, Failure},
+    topics::{protect_internal, wait_until_open, Failure},
     Call, Context, Pace, Session,
 };
 use crate::server::Reply;
@@ -67,6 +67,7 @@ async fn grow(
     }
     let asked = CreatePartitions { name, total: topic.count, assignments: assignments.as_deref() };
     let command = create_partitions(&image, placement, &asked)?;
+    protect_internal(ctx, &image, &command)?;
     Room::of(ctx, &image).take(&command)?;
     if !validate_only {
         turn.change(command, deadline).await?;

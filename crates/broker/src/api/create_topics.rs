@@ -1,6 +1,6 @@
 //! CreateTopics (key 19). All topics of a request are decided on one image and proposed together.
 
-use futures::future::join_all;
+use futures::{stream, StreamExt};
 use kafka_protocol::messages::{
     create_topics_request::CreatableTopic,
     create_topics_response::{CreatableTopicConfigs, CreatableTopicResult},
@@ -19,10 +19,14 @@ use super::{
     group::wire,
     repeated,
     room::{Room, Turn},
-    topics::{decide, wait_until_open, Failure},
+    topics::{decide, protect_internal, wait_until_open, Failure},
     Call, Context, Pace, Session,
 };
 use crate::{controller::ChangeError, server::Reply};
+
+/// Changes of one request that are with the quorum at once: many, so that they share syncs, and a fraction of what its queue
+/// takes, so that there is room for others.
+const PROPOSED_TOGETHER_MAX: usize = 256;
 
 pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let request: CreateTopicsRequest = match call.decode() {
@@ -59,7 +63,8 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         }
         Ok::<_, Failure>((id, command))
     });
-    let results: Vec<Result<(TopicId, Command), Failure>> = join_all(changes).await;
+    let results: Vec<Result<(TopicId, Command), Failure>> =
+        stream::iter(changes).buffered(PROPOSED_TOGETHER_MAX).collect().await;
     drop(turn);
     if !request.validate_only {
         for (topic, result) in request.topics.iter().zip(&results) {
@@ -77,7 +82,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
                 .with_error_message(Some(wire(&failure.message)))
                 .with_num_partitions(-1)
                 .with_replication_factor(-1)
-                .with_configs(None),
+                .with_configs(Some(vec![])),
         }
     });
     call.ready(&CreateTopicsResponse::default().with_topics(answers.collect()))
@@ -108,7 +113,9 @@ fn decide_one(
         assignments: &assignments,
         configs: &configs,
     };
-    Ok(decide(ctx, image, placement, &asked)?)
+    let (id, command) = decide(ctx, image, placement, &asked)?;
+    protect_internal(ctx, image, &command)?;
+    Ok((id, command))
 }
 
 /// The answer for a topic that was created (or would be), with all settings that hold for it (KIP-525).

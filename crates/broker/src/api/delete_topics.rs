@@ -8,7 +8,11 @@ use kafka_protocol::messages::{
 use norn_core::metadata::controller::delete_topic;
 use norn_protocol::{types::TopicId, ErrorCode};
 
-use super::{group::wire, topics::Failure, Call, Session};
+use super::{
+    group::wire,
+    topics::{protect_internal, Failure},
+    Call, Session,
+};
 use crate::server::Reply;
 
 /// TOPIC_DELETION_DISABLED is known from this version on.
@@ -109,7 +113,9 @@ async fn delete(call: &Call, id: TopicId, deadline: norn_env::clock::Instant) ->
         let code = if known { ErrorCode::TopicDeletionDisabled } else { ErrorCode::InvalidRequest };
         return Err(Failure { code, message });
     }
-    let command = delete_topic(&ctx.controller.image(), id)?;
+    let image = ctx.controller.image();
+    let command = delete_topic(&image, id)?;
+    protect_internal(ctx, &image, &command)?;
     ctx.controller.change(command, deadline).await?;
     Ok(())
 }

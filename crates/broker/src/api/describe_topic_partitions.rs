@@ -12,15 +12,12 @@ use kafka_protocol::messages::{
 use norn_core::{
     admin::Pager,
     metadata::{Image, Partition, Topic},
+    operations,
 };
 use norn_protocol::{topic, types::NodeId, ErrorCode};
 
 use super::{group::wire, metadata::offline_replicas, Call, Pace, Session};
 use crate::server::Reply;
-
-/// What Kafka answers where nobody is authorized for less than everything: each operation that a topic has, by the bit of
-/// its code (`AclOperation`: read, write, create, delete, alter, describe, describe configs, alter configs).
-const ALL_TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let request: DescribeTopicPartitionsRequest = match call.decode() {
@@ -91,7 +88,7 @@ fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic::default()
         .with_name(Some(TopicName(wire(name))))
         .with_error_code(error.code())
-        .with_topic_authorized_operations(ALL_TOPIC_OPERATIONS)
+        .with_topic_authorized_operations(operations::TOPIC)
 }
 
 fn found(
@@ -109,7 +106,7 @@ fn found(
         .with_topic_id(topic.id.0)
         .with_is_internal(topic.is_internal())
         .with_partitions(partitions.collect())
-        .with_topic_authorized_operations(ALL_TOPIC_OPERATIONS)
+        .with_topic_authorized_operations(operations::TOPIC)
 }
 
 fn partition(

@@ -148,6 +148,14 @@ pub(super) fn decide(
     Ok((id, command))
 }
 
+/// Refuses a client's command that loses what an internal topic holds, unless the broker's settings allow it.
+pub(super) fn protect_internal(ctx: &Context, image: &Image, command: &Command) -> Result<(), AdminError> {
+    if ctx.config.topics.change_internal {
+        return Ok(());
+    }
+    controller::protect_internal_topics(image, command, &ctx.layers.of_broker(image))
+}
+
 /// Waits until each partition of the topic is open here, or the deadline: then clients find it a little later.
 pub(super) async fn wait_until_open(ctx: &Context, name: &str, deadline: Instant) {
     let mut partitions = ctx.partitions.clone();

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use norn_core::metadata::controller::INTERNAL_TOPICS_SETTING;
 use norn_core::metadata::FlushMode;
 
 use super::error::{ConfigError, Warning};
@@ -56,6 +57,8 @@ pub struct Topics {
     pub default_replication_factor: i16,
     pub auto_create: bool,
     pub delete_enable: bool,
+    /// Whether clients may delete and grow internal topics.
+    pub change_internal: bool,
 }
 
 /// Where data is and how it is looked after. Per-topic limits are in `topic_defaults`.
@@ -164,6 +167,7 @@ impl Config {
                 default_replication_factor: v.short("default.replication.factor"),
                 auto_create: values.flag("auto.create.topics.enable"),
                 delete_enable: values.flag("delete.topic.enable"),
+                change_internal: values.flag(INTERNAL_TOPICS_SETTING),
             },
             storage: Storage {
                 log_dirs: values.list("log.dirs").into_iter().map(PathBuf::from).collect(),

@@ -78,6 +78,8 @@ impl ChangeError {
     }
 }
 
+/// Pause before a change is proposed again that found the quorum's queue full.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// Pause before a resignation is asked for again.
 const RESIGN_PAUSE: Duration = Duration::from_millis(500);
 /// How long one attempt of a resignation may take.
@@ -139,7 +141,16 @@ impl Controller {
         }
         let counter = self.inner.requests.fetch_add(1, Ordering::Relaxed);
         let request = RequestId { node: self.inner.node, broker_epoch: self.inner.broker_epoch, counter };
-        propose(&self.inner.quorum, Proposal { request: Some(request), command }, deadline).await
+        let proposal = Proposal { request: Some(request), command };
+        loop {
+            let proposed = propose(&self.inner.quorum, proposal.clone(), deadline).await;
+            match proposed {
+                // Nothing was proposed. The quorum's queue is bounded, so whoever finds it full comes again.
+                Err(ChangeError::Undecided(ProposeError::Busy)) if clock::now() + BUSY_PAUSE < deadline => {}
+                ended => return ended,
+            }
+            task::wait(|| "room in the quorum's queue".into(), clock::sleep(BUSY_PAUSE)).await;
+        }
     }
 
     /// Gives up the leadership of a partition in this epoch; tries until the quorum has decided.

@@ -4,6 +4,7 @@
 
 mod log;
 
+use norn_core::metadata::controller::INTERNAL_TOPICS_SETTING;
 use norn_core::metadata::ConfigType::{Boolean, Int, List, Long, Short, String};
 use norn_core::metadata::{Allowed, ConfigDef, ConfigTable, ConfigType, Synonym, UpdateMode};
 
@@ -80,8 +81,8 @@ const LISTENERS: [ConfigDef; 5] = [
         List,
         "PLAINTEXT://127.0.0.1:9092",
         Allowed::Any,
-        "Addresses to listen on, as NAME://host:port. Port 0 takes a free port; an empty host means every \
-         interface. Kafka's default is every interface.",
+        "Addresses to listen on, as NAME://host:port. Port 0 takes a free port; an empty host or 0.0.0.0 \
+         means every interface, of IPv4 and IPv6. Kafka's default is every interface.",
     ),
     null(
         "advertised.listeners",
@@ -173,7 +174,7 @@ const NETWORK: [ConfigDef; 8] = [
     ),
 ];
 
-const TOPICS: [ConfigDef; 5] = [
+const TOPICS: [ConfigDef; 6] = [
     stated(
         "num.partitions",
         Int,
@@ -196,6 +197,13 @@ const TOPICS: [ConfigDef; 5] = [
         "Create a topic when a client first names it.",
     ),
     stated("delete.topic.enable", Boolean, "true", Allowed::Any, "Allow DeleteTopics."),
+    stated(
+        INTERNAL_TOPICS_SETTING,
+        Boolean,
+        "false",
+        Allowed::Any,
+        "Let clients delete and grow internal topics such as __consumer_offsets, and let their records expire.",
+    ),
     dynamic(stated(
         "min.insync.replicas",
         Int,

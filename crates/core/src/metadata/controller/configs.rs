@@ -140,7 +140,7 @@ fn check_sync_intervals(
 }
 
 /// What is set once `changes` are made.
-fn changed(present: &ConfigMap, changes: &[ConfigChange]) -> ConfigMap {
+pub(super) fn changed(present: &ConfigMap, changes: &[ConfigChange]) -> ConfigMap {
     let mut next = present.clone();
     for change in changes {
         match &change.value {

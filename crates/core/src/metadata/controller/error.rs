@@ -6,6 +6,7 @@ use norn_protocol::ErrorCode;
 
 use super::super::config_def::ConfigError;
 use super::super::outcome::Refused;
+use super::internal::INTERNAL_TOPICS_SETTING;
 use super::topics::PARTITIONS_MAX;
 
 /// A request that the present image does not allow.
@@ -19,6 +20,9 @@ pub enum AdminError {
     /// What applying the command would say too.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// What only the setting allows.
+    #[error("Topic {name} is internal: {what}. {INTERNAL_TOPICS_SETTING}=true on the broker allows it.")]
+    InternalTopic { name: String, what: &'static str },
     #[error("This server does not host this topic-partition.")]
     UnknownTopic,
     #[error("Number of partitions was set to an invalid non-positive value.")]
@@ -81,7 +85,9 @@ impl AdminError {
             AdminError::Refused(refused) => refused.code(),
             AdminError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
             AdminError::NoPartitions | AdminError::NoIncrease { .. } => ErrorCode::InvalidPartitions,
-            AdminError::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
+            AdminError::TooManyPartitions { .. } | AdminError::InternalTopic { .. } => {
+                ErrorCode::PolicyViolation
+            }
             AdminError::NoReplicas | AdminError::TooFewBrokers { .. } => ErrorCode::InvalidReplicationFactor,
             AdminError::EmptyAssignment { .. }
             | AdminError::DuplicateReplica { .. }

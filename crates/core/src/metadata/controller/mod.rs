@@ -5,6 +5,7 @@
 
 mod configs;
 mod error;
+mod internal;
 mod placement;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ mod topics;
 
 pub use configs::{alter_broker_configs, alter_topic_configs, replacing, ConfigEdit, ConfigOp};
 pub use error::AdminError;
+pub use internal::{protect_internal_topics, INTERNAL_TOPICS_SETTING};
 pub use placement::Placement;
 pub use topics::{
     create_partitions, create_topic, delete_topic, CreatePartitions, CreateTopic, Defaults, PARTITIONS_MAX,
