@@ -14,11 +14,10 @@ use norn_protocol::{
     types::{LeaderEpoch, TopicId},
     ErrorCode,
 };
-use tracing::error;
 
 use super::{Call, Pace, Session};
 use crate::{
-    partition::{PartitionTable, View},
+    partition::{Partition, PartitionTable, View},
     server::Reply,
 };
 
@@ -87,13 +86,14 @@ impl Lookup {
     ) -> ListOffsetsPartitionResponse {
         let found = match self.table.resolve(Some(topic), TopicId::NONE, wanted.partition_index) {
             Ok(_) if version < known_since(wanted.timestamp) => Err(ErrorCode::UnsupportedVersion),
-            Ok(partition) => self.find(&partition.view(), wanted).await,
+            Ok(partition) => self.find(&partition, wanted).await,
             Err(error) => Err(error),
         };
         response(wanted.partition_index, found, version)
     }
 
-    async fn find(&self, view: &View, wanted: &ListOffsetsPartition) -> Result<Found, ErrorCode> {
+    async fn find(&self, partition: &Partition, wanted: &ListOffsetsPartition) -> Result<Found, ErrorCode> {
+        let view = &partition.view();
         if let Some(error) = view.unavailable {
             return Err(error);
         }
@@ -109,9 +109,10 @@ impl Lookup {
                 bound(view.log_start.0, view.log.epoch_at(view.log_start).map_or(-1, |e| e.0))
             }
             LATEST_TIERED => bound(-1, -1),
-            MAX_TIMESTAMP => self.by_timestamp(view, view.log.max_timestamp(&self.decoding)).await,
+            MAX_TIMESTAMP => self.by_timestamp(partition, view, view.log.max_timestamp(&self.decoding)).await,
             timestamp if timestamp >= 0 => {
-                self.by_timestamp(view, view.log.offset_for_timestamp(timestamp, &self.decoding)).await
+                let search = view.log.offset_for_timestamp(timestamp, &self.decoding);
+                self.by_timestamp(partition, view, search).await
             }
             _ => Err(ErrorCode::UnsupportedVersion),
         }
@@ -120,6 +121,7 @@ impl Lookup {
     /// Records above the last stable offset are not there yet.
     async fn by_timestamp(
         &self,
+        partition: &Partition,
         view: &View,
         search: impl Future<Output = Result<Option<TimestampedOffset>, ReadError>>,
     ) -> Result<Found, ErrorCode> {
@@ -128,13 +130,12 @@ impl Lookup {
                 Ok(Found { timestamp: found.timestamp, offset: found.offset.0, epoch: found.leader_epoch.0 })
             }
             Ok(Ok(_)) => Ok(Found { timestamp: -1, offset: -1, epoch: -1 }),
-            Ok(Err(cause @ ReadError::Corrupt { .. })) => {
-                error!("{cause}");
-                Err(ErrorCode::CorruptMessage)
-            }
             Ok(Err(cause)) => {
-                error!("reading timestamps failed: {cause}");
-                Err(ErrorCode::KafkaStorageError)
+                partition.log_read_fault(&cause);
+                Err(match cause {
+                    ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
+                    _ => ErrorCode::KafkaStorageError,
+                })
             }
             Err(_) => Err(ErrorCode::RequestTimedOut),
         }
