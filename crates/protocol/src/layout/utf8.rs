@@ -76,6 +76,17 @@ impl Rewrite<'_> {
             }),
             Kind::List(element) => (0..self.array()?).try_for_each(|_| self.value(*element)),
             Kind::Struct(fields) => self.structure(fields),
+            Kind::Nullable(fields) => {
+                let mut present = false;
+                self.copy(|reader| {
+                    present = reader.take(1)? == [1];
+                    Ok(())
+                })?;
+                match present {
+                    true => self.structure(fields),
+                    false => Ok(()),
+                }
+            }
             Kind::Structs(fields) => (0..self.array()?).try_for_each(|_| self.structure(fields)),
         }
     }
