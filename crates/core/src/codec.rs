@@ -78,6 +78,15 @@ pub(crate) fn seal<T: Wire>(version: u16, value: &T) -> Vec<u8> {
 
 /// Opens what [`seal`] made with `version`, the only one that is known yet.
 pub(crate) fn unseal<T: Wire>(version: u16, bytes: &[u8]) -> Result<T, DecodeError> {
+    let (found, body) = sealed_body(bytes)?;
+    if found != version {
+        return Err(DecodeError::UnknownVersion { found, newest: version });
+    }
+    take_all(body)
+}
+
+/// The version of what [`seal`] made, and the bytes of the value.
+pub(crate) fn sealed_body(bytes: &[u8]) -> Result<(u16, &[u8]), DecodeError> {
     let Some(body_len) = bytes.len().checked_sub(6) else {
         return Err(DecodeError::Truncated { missing: 6 - bytes.len() });
     };
@@ -88,11 +97,8 @@ pub(crate) fn unseal<T: Wire>(version: u16, bytes: &[u8]) -> Result<T, DecodeErr
         return Err(DecodeError::Checksum { found, computed });
     }
     let mut input = body;
-    let found = u16::take(&mut input)?;
-    if found != version {
-        return Err(DecodeError::UnknownVersion { found, newest: version });
-    }
-    take_all(input)
+    let version = u16::take(&mut input)?;
+    Ok((version, input))
 }
 
 macro_rules! wire_ints {
@@ -152,6 +158,30 @@ macro_rules! wire_structs {
     )*};
 }
 pub(crate) use wire_structs;
+
+/// A byte to tell variants apart, then their fields.
+macro_rules! wire_variants {
+    ($type:ident, $what:literal: $($tag:literal => $name:ident { $($field:ident),* })*) => {
+        impl $crate::codec::Wire for $type {
+            fn put(&self, out: &mut Vec<u8>) {
+                match self {
+                    $($type::$name { $($field),* } => {
+                        <u8 as $crate::codec::Wire>::put(&$tag, out);
+                        $($crate::codec::Wire::put($field, out);)*
+                    })*
+                }
+            }
+
+            fn take(input: &mut &[u8]) -> Result<Self, $crate::codec::DecodeError> {
+                Ok(match <u8 as $crate::codec::Wire>::take(input)? {
+                    $($tag => $type::$name { $($field: $crate::codec::Wire::take(input)?),* },)*
+                    tag => return Err($crate::codec::DecodeError::UnknownTag { what: $what, tag: tag.into() }),
+                })
+            }
+        }
+    };
+}
+pub(crate) use wire_variants;
 
 impl Wire for bool {
     fn put(&self, out: &mut Vec<u8>) {

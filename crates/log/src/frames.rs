@@ -103,6 +103,12 @@ pub fn scan(bytes: &Bytes, start: usize, first: Option<u64>) -> Scan {
     Scan { frames, end: at, tail }
 }
 
+/// Bytes of the frame whose header this is, as far as the header tells; `None` if it is none.
+pub fn frame_len(head: &[u8; HEADER_LEN]) -> Option<usize> {
+    let length = u32::from_le_bytes([head[5], head[6], head[7], head[8]]) as usize;
+    (length <= PAYLOAD_MAX).then_some(HEADER_LEN + length)
+}
+
 /// What stands at one position.
 enum Read {
     Frame(Frame),

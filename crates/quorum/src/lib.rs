@@ -2,7 +2,8 @@
 //!
 //! The quorum replicates opaque commands to a state machine that its user brings; it knows bytes, not
 //! topics. What it answers has been made durable and applied here. Inside, the [`driver`] owns Raft and
-//! the state machine and never waits for the disk; the [`writer`] owns the WAL and does nothing else.
+//! the state machine and never waits for the disk; the [`writer`] owns the WAL and does nothing else; a
+//! [`snapshot`] is written by a task of its own.
 //! There is one voter: the node itself. What [`storage`], [`writer`] and [`ready`] guarantee (durable
 //! before spoken of, applied in order, a snapshot before its prefix goes) is what several need too.
 
@@ -40,15 +41,19 @@ pub trait StateMachine: Send + 'static {
     /// result; `Err` is for one that this build does not know, and halts the node.
     fn apply(&mut self, index: u64, command: &[u8]) -> Result<Bytes, Fatal>;
 
-    /// Called after some commands were applied and before their proposers hear of it: the place to
-    /// publish the new state once for all of them.
+    /// Called after the state was restored, and after some commands were applied and before their proposers hear of it:
+    /// the place to publish the new state once for all of them.
     fn publish(&mut self) {}
 
-    /// The whole state, from which [`StateMachine::restore`] makes an equal one.
-    fn snapshot(&self) -> Bytes;
+    /// The whole state as it is now, in chunks of about `chunk_bytes`, from which [`StateMachine::restore_chunk`] makes an
+    /// equal one. Taking it is cheap; another task makes and writes the chunks while commands are applied.
+    fn snapshot(&self, chunk_bytes: usize) -> Box<dyn Iterator<Item = Bytes> + Send>;
 
-    /// Replaces the state by that of a snapshot. Called before anything is applied.
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fatal>;
+    /// Takes the next chunk of a snapshot, in their order. Only a start restores, before it applies anything.
+    fn restore_chunk(&mut self, chunk: &[u8]) -> Result<(), Fatal>;
+
+    /// Replaces the state by that of the chunks that were taken, which are all.
+    fn restore_end(&mut self) -> Result<(), Fatal>;
 }
 
 /// How a quorum ended: closed by its user, or by an error after which the node cannot go on.
@@ -100,7 +105,13 @@ pub async fn start(
     let (status_sender, status) = watch::channel(Status::default());
     let (trigger, closing) = task::shutdown();
     let wal_bytes = wal.bytes();
-    let writer = writer::Writer { disk, dir: config.dir.clone(), wal, jobs: waiting_jobs, done: done_sender };
+    let writer = writer::Writer {
+        disk: disk.clone(),
+        dir: config.dir.clone(),
+        wal,
+        jobs: waiting_jobs,
+        done: done_sender,
+    };
     let channels = driver::Channels {
         proposals: waiting_proposals,
         jobs,
@@ -111,9 +122,28 @@ pub async fn start(
     };
     let proposal_bytes_max = config.proposal_bytes_max;
     let voters = node.raft.prs().conf().voters().ids().iter().filter_map(config::node_id).collect();
-    let driver = driver::Driver::new(config, node, machine, channels, wal_bytes);
+    let driver = driver::Driver::new(config, disk, node, machine, channels, wal_bytes);
     let task = task::spawn("quorum", driver.run());
     Ok((Quorum { proposals, proposal_bytes_max, status, voters, closing: Arc::new(trigger) }, task))
+}
+
+/// Restores the newest snapshot, if there is one; gives what it is of.
+async fn restore(
+    config: &QuorumConfig,
+    disk: &Disk,
+    machine: &mut impl StateMachine,
+) -> Result<Option<SnapshotMetadata>, QuorumError> {
+    let dir = &config.dir;
+    let looked_up = |source| QuorumError::SnapshotDisk { operation: "looking up", file: dir.clone(), source };
+    if !disk.exists(dir).await.map_err(looked_up)? {
+        return Ok(None);
+    }
+    let snapshot = snapshot::load(disk, dir, &mut |chunk| machine.restore_chunk(chunk)).await?;
+    if let Some(index) = snapshot.as_ref().map(|snapshot| snapshot.index) {
+        machine.restore_end().map_err(|reason| QuorumError::Restore { index, reason })?;
+        machine.publish();
+    }
+    Ok(snapshot)
 }
 
 /// Restores the newest snapshot and replays the WAL after it.
@@ -122,23 +152,8 @@ async fn recover(
     disk: &Disk,
     machine: &mut impl StateMachine,
 ) -> Result<(Wal, replay::Replayed), QuorumError> {
-    let snapshot = match disk.exists(&config.dir).await {
-        Ok(true) => snapshot::load(disk, &config.dir).await?,
-        Ok(false) => None,
-        Err(source) => {
-            return Err(QuorumError::SnapshotDisk {
-                operation: "looking up",
-                file: config.dir.clone(),
-                source,
-            })
-        }
-    };
-    if let Some(snapshot) = &snapshot {
-        let index = snapshot.metadata.index;
-        machine.restore(&snapshot.state).map_err(|reason| QuorumError::Restore { index, reason })?;
-        machine.publish();
-    }
-    let mut replay = replay::Replay::new(snapshot.map(|snapshot| snapshot.metadata));
+    let snapshot = restore(config, disk, machine).await?;
+    let mut replay = replay::Replay::new(snapshot);
     let mut misfit = None;
     let mut visit = |record: norn_log::wal::Record| {
         let index = record.index;

@@ -2,20 +2,28 @@
 //! writer, entries visible to Raft, committed entries to the state machine, results to their callers.
 //! A Ready counts as persisted only when the writer says so.
 
-use crate::driver::Driver;
+use crate::driver::{Driver, Stage};
 use crate::error::{Fatal, QuorumError};
 use crate::record::Record;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{self, Snapshot};
 use crate::writer::Job;
 use crate::StateMachine;
 use bytes::Bytes;
+use norn_env::task;
 use raft::eraftpb::{Entry, EntryType, Message};
 use raft::{Ready, StateRole};
 
+/// Readies that one turn takes: each may bring 4 MiB of commands to apply, and the clock must not wait for many.
+const READIES_PER_TURN_MAX: usize = 4;
+
 impl<S: StateMachine> Driver<S> {
-    /// Takes every Ready that there is and that the writer has room for.
+    /// Takes some of the Readies that there are and that the writer has room for.
     pub(crate) fn drive(&mut self) -> Result<(), QuorumError> {
-        while self.node.has_ready() && self.channels.jobs.capacity() > 0 {
+        self.mark_stored();
+        for _ in 0..READIES_PER_TURN_MAX {
+            if !self.has_ready() {
+                break;
+            }
             let ready = self.node.ready();
             self.handle(ready)?;
         }
@@ -23,6 +31,11 @@ impl<S: StateMachine> Driver<S> {
             self.pending.fail_all(crate::config::node_id(self.node.raft.leader_id));
         }
         Ok(())
+    }
+
+    /// Whether there is a Ready that can be taken now.
+    pub(crate) fn has_ready(&self) -> bool {
+        self.channels.jobs.capacity() > 0 && self.node.has_ready()
     }
 
     fn handle(&mut self, mut ready: Ready) -> Result<(), QuorumError> {
@@ -98,26 +111,33 @@ impl<S: StateMachine> Driver<S> {
         }
     }
 
-    /// Hands the writer a snapshot of the state as applied, if the WAL has grown enough since the last.
+    /// Begins a snapshot of the state as applied, if the WAL has grown enough since the last.
     fn snapshot_if_due(&mut self) {
         let progress = &mut self.snapshots;
         let entries = self.applied.0 - progress.last_index;
         let due = entries > 0
             && (entries >= self.config.snapshot_entries || progress.bytes >= self.config.snapshot_bytes);
-        if !due || progress.in_progress {
+        if !due || !matches!(progress.stage, Stage::Idle) {
             return;
         }
-        let Ok(permit) = self.channels.jobs.try_reserve() else { return };
         let metadata = self.node.store().snapshot_at(self.applied.0);
-        let hard_state = self.node.store().hard_state().clone();
         progress.last_index = metadata.index;
         progress.bytes = 0;
-        progress.in_progress = true;
+        let small = norn_env::buggify!("a metadata snapshot is written in small chunks");
+        let chunks = self.machine.snapshot(if small { 64 } else { snapshot::CHUNK_BYTES });
+        let disk = self.disk.clone();
+        let store = snapshot::store(disk, self.config.dir.clone(), Snapshot { metadata, chunks });
+        progress.stage = Stage::Storing(task::spawn("metadata-snapshot", store));
+    }
+
+    /// Hands the writer the record of a snapshot that is durable, as soon as it has room.
+    fn mark_stored(&mut self) {
+        let Stage::Stored(metadata) = &self.snapshots.stage else { return };
+        let Ok(permit) = self.channels.jobs.try_reserve() else { return };
+        let hard_state = self.node.store().hard_state().clone();
         self.written = hard_state.clone();
-        permit.send(Job::Snapshot {
-            snapshot: Snapshot { metadata, state: self.machine.snapshot() },
-            hard_state,
-        });
+        permit.send(Job::Snapshot { metadata: metadata.clone(), hard_state });
+        self.snapshots.stage = Stage::Recording;
     }
 }
 

@@ -27,22 +27,16 @@ impl StateMachine for Log {
         Ok(Bytes::copy_from_slice(&index.to_be_bytes()))
     }
 
-    fn snapshot(&self) -> Bytes {
-        let mut out = Vec::new();
-        for command in self.commands() {
-            out.push(command.len() as u8);
-            out.extend_from_slice(&command);
-        }
-        out.into()
+    fn snapshot(&self, _: usize) -> Box<dyn Iterator<Item = Bytes> + Send> {
+        Box::new(self.commands().into_iter().map(Bytes::from))
     }
 
-    fn restore(&mut self, mut snapshot: &[u8]) -> Result<(), Fatal> {
-        let mut commands = self.commands.lock().unwrap();
-        commands.clear();
-        while let [length, rest @ ..] = snapshot {
-            commands.push(rest[..usize::from(*length)].to_vec());
-            snapshot = &rest[usize::from(*length)..];
-        }
+    fn restore_chunk(&mut self, chunk: &[u8]) -> Result<(), Fatal> {
+        self.commands.lock().unwrap().push(chunk.to_vec());
+        Ok(())
+    }
+
+    fn restore_end(&mut self) -> Result<(), Fatal> {
         Ok(())
     }
 }

@@ -7,23 +7,25 @@
 
 use crate::error::QuorumError;
 use crate::record::Record;
-use crate::snapshot::{self, Snapshot};
+use crate::snapshot;
 use norn_env::disk::Disk;
 use norn_env::task;
 use norn_log::wal::{self, Wal};
 use raft::eraftpb::{HardState, SnapshotMetadata};
 use tokio::sync::mpsc;
 
-/// Readies whose records one append may join. It bounds what a single fdatasync covers.
+/// Readies whose records one append may join, and the bytes with which it takes no more. They bound what a single fdatasync
+/// covers; a Ready is bounded by what may be proposed and not committed.
 const JOBS_PER_APPEND_MAX: usize = 64;
+const APPEND_BYTES_MAX: usize = 16 << 20;
 
 /// Work for the writer.
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Make these durable, then say that Ready `number` is. Without records it only keeps the order.
     Persist { number: u64, records: Vec<wal::Record> },
-    /// Store a snapshot, mark it in the WAL with the hard state, drop what it covers.
-    Snapshot { snapshot: Snapshot, hard_state: HardState },
+    /// A snapshot is durable under its name: record that in the WAL with the hard state, drop what it covers.
+    Snapshot { metadata: SnapshotMetadata, hard_state: HardState },
 }
 
 /// What is durable.
@@ -59,7 +61,7 @@ impl Writer {
                         next = after;
                         done
                     }
-                    Job::Snapshot { snapshot, hard_state } => self.snapshot(snapshot, hard_state).await?,
+                    Job::Snapshot { metadata, hard_state } => self.snapshot(metadata, hard_state).await?,
                 };
                 let told =
                     task::wait(|| "metadata WAL: room to tell the driver".to_owned(), self.done.send(done))
@@ -80,12 +82,14 @@ impl Writer {
     ) -> Result<(Done, Option<Job>), QuorumError> {
         let mut jobs = 1;
         let mut after = None;
-        for _ in 1..JOBS_PER_APPEND_MAX {
+        let mut bytes = bytes_of(&records);
+        while jobs < JOBS_PER_APPEND_MAX && bytes < APPEND_BYTES_MAX {
             match self.jobs.try_recv() {
                 Ok(Job::Persist { number: joined, records: more }) => {
                     assert!(joined > number, "Ready {joined} after {number}");
                     number = joined;
                     jobs += 1;
+                    bytes += bytes_of(&more);
                     records.extend(more);
                 }
                 Ok(other) => {
@@ -99,10 +103,11 @@ impl Writer {
         Ok((Done::Persisted { number, jobs }, after))
     }
 
-    async fn snapshot(&mut self, snapshot: Snapshot, hard_state: HardState) -> Result<Done, QuorumError> {
-        let metadata = snapshot.metadata.clone();
-        let store = snapshot::store(&self.disk, &self.dir, &snapshot);
-        task::wait(|| "metadata snapshot: write and sync".to_owned(), store).await?;
+    async fn snapshot(
+        &mut self,
+        metadata: SnapshotMetadata,
+        hard_state: HardState,
+    ) -> Result<Done, QuorumError> {
         // What the WAL must still say when its old segments are gone.
         let marks = [Record::Snapshot(metadata.clone()).encode(), Record::HardState(hard_state).encode()];
         self.wal.append(&marks).await?;
@@ -111,4 +116,8 @@ impl Writer {
         norn_env::sometimes!("metadata-snapshot-stored");
         Ok(Done::Snapshot(metadata))
     }
+}
+
+fn bytes_of(records: &[wal::Record]) -> usize {
+    records.iter().map(|record| record.payload.len()).sum()
 }

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use norn_core::metadata::{outcome, Applied, Command, Endpoint, Image, Proposal, Refused, RequestId};
+use norn_core::metadata::{
+    controller::{check_bounds, AdminError},
+    outcome, Applied, Command, Endpoint, Image, Proposal, Refused, RequestId,
+};
 use norn_env::{
     clock::{self, Instant},
     rand, task,
@@ -55,6 +58,9 @@ pub(crate) enum ChangeError {
     /// It was looked at and is not possible.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// It would bring more into the metadata than there may be.
+    #[error(transparent)]
+    Bound(#[from] AdminError),
     /// The quorum gave no answer. Whether the change is made is not known, except for `Busy` and `TooLarge`.
     #[error(transparent)]
     Undecided(#[from] ProposeError),
@@ -67,6 +73,7 @@ impl ChangeError {
     pub fn code(&self) -> ErrorCode {
         match self {
             ChangeError::Refused(refused) => refused.code(),
+            ChangeError::Bound(error) => error.code(),
             ChangeError::Undecided(ProposeError::NotLeader { .. }) => ErrorCode::NotController,
             ChangeError::Undecided(ProposeError::DeadlineExceeded | ProposeError::Busy) => {
                 ErrorCode::RequestTimedOut
@@ -96,6 +103,8 @@ impl Controller {
         let Registration { node, directories, endpoint, rack } = registration;
         let incarnation = Uuid::from_bytes(rand::uuid_bytes());
         let command = Command::RegisterBroker { node, incarnation, directories, endpoint, rack };
+        let known = image.borrow().clone();
+        check_bounds(&known, &command)?;
         let broker_epoch = match propose(&quorum, command.into(), deadline).await? {
             Applied::BrokerRegistered { epoch } => epoch,
             other => return Err(ChangeError::Unreadable(format!("{other:?} to a registration"))),
@@ -139,6 +148,8 @@ impl Controller {
         if norn_env::buggify!("a change is slow to be proposed") {
             clock::sleep_until(deadline.min(clock::now() + Duration::from_secs(1))).await;
         }
+        // Most decisions have looked at them; whatever has not is caught here.
+        check_bounds(&self.image(), &command)?;
         let counter = self.inner.requests.fetch_add(1, Ordering::Relaxed);
         let request = RequestId { node: self.inner.node, broker_epoch: self.inner.broker_epoch, counter };
         let proposal = Proposal { request: Some(request), command };
@@ -160,7 +171,7 @@ impl Controller {
             let partition = PartitionIndex(partition);
             let command = Command::ResignLeadership { id, partition, node, broker_epoch, leader_epoch };
             match self.change(command, clock::now() + RESIGN_TIMEOUT).await {
-                Ok(_) | Err(ChangeError::Refused(_)) => return,
+                Ok(_) | Err(ChangeError::Refused(_) | ChangeError::Bound(_)) => return,
                 Err(error) => {
                     warn!(topic = %id, %partition, %leader_epoch, "leadership not yet given up: {error}")
                 }
@@ -179,4 +190,16 @@ pub(crate) async fn propose(
     let outcome = quorum.propose(proposal.encode(), deadline).await?;
     let outcome = outcome::decode(&outcome).map_err(|error| ChangeError::Unreadable(error.to_string()))?;
     Ok(outcome?)
+}
+
+#[cfg(test)]
+mod tests {
+    use norn_core::metadata::RESULTS_KEPT;
+    use norn_quorum::QuorumConfig;
+
+    #[test]
+    fn the_results_of_all_requests_that_can_be_under_way_are_kept() {
+        let waiting = QuorumConfig::new(1).proposals_max;
+        assert!(RESULTS_KEPT >= 2 * waiting, "those that wait, and those that are proposed");
+    }
 }

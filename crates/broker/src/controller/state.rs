@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use norn_core::metadata::{Image, Proposal, State};
+use norn_core::metadata::{Image, Proposal, Restore, State};
 use norn_quorum::{Fatal, StateMachine};
 use tokio::sync::watch;
 
@@ -11,13 +11,15 @@ use tokio::sync::watch;
 pub(crate) struct MetadataMachine {
     state: State,
     published: watch::Sender<Arc<Image>>,
+    /// What was taken of a snapshot so far.
+    restoring: Restore,
 }
 
 impl MetadataMachine {
     /// The machine, and the image as it is now and whenever it changes.
     pub fn new() -> (Self, watch::Receiver<Arc<Image>>) {
         let (published, image) = watch::channel(Arc::default());
-        (MetadataMachine { state: State::default(), published }, image)
+        (MetadataMachine { state: State::default(), published, restoring: Restore::default() }, image)
     }
 }
 
@@ -33,13 +35,17 @@ impl StateMachine for MetadataMachine {
         self.published.send_replace(Arc::new(self.state.image().clone()));
     }
 
-    fn snapshot(&self) -> Bytes {
-        self.state.snapshot()
+    fn snapshot(&self, chunk_bytes: usize) -> Box<dyn Iterator<Item = Bytes> + Send> {
+        Box::new(self.state.snapshot(chunk_bytes))
     }
 
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fatal> {
-        self.state = State::restore(snapshot).map_err(|error| Fatal(error.to_string()))?;
-        self.publish();
+    fn restore_chunk(&mut self, chunk: &[u8]) -> Result<(), Fatal> {
+        self.restoring.chunk(chunk).map_err(|error| Fatal(error.to_string()))
+    }
+
+    fn restore_end(&mut self) -> Result<(), Fatal> {
+        let restored = std::mem::take(&mut self.restoring);
+        self.state = restored.finish().map_err(|error| Fatal(error.to_string()))?;
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use super::config_def::ConfigMap;
 use super::image::{Image, Topic};
 use super::outcome::{Applied, Outcome, Refused};
 use super::partition::{Partition, PartitionEpoch};
+use super::size;
 
 impl Image {
     /// Applies the command at `index`. A refused one changes nothing but the index.
@@ -89,7 +90,8 @@ impl Image {
             rack: rack.clone(),
             fenced: false,
         };
-        Arc::make_mut(&mut self.brokers).insert(node, broker);
+        let (size, before) = (size::broker(&broker), Arc::make_mut(&mut self.brokers).insert(node, broker));
+        self.resized(before.as_ref().map_or(0, size::broker), size);
         self.update_partitions(|image, partition| {
             let mut next = partition.clone();
             if wiped {
@@ -159,7 +161,9 @@ impl Image {
         }
         let partitions = self.new_partitions(assignments)?;
         let topic = self.topic_mut(id).ok_or(Refused::UnknownTopic { id })?;
+        let added = partitions.iter().map(|partition| size::partition(partition)).sum();
         topic.partitions.extend(partitions);
+        self.resized(0, added);
         Ok(Applied::Done)
     }
 
@@ -198,6 +202,8 @@ impl Image {
                 None => next.remove(&change.name),
             };
         }
+        let (before, after) = (size::configs(present), size::configs(&next));
+        self.resized(before, after);
         match resource {
             ConfigResource::Topic(id) => {
                 self.topic_mut(id).ok_or(Refused::UnknownTopic { id })?.configs = next;

@@ -13,6 +13,7 @@ use super::broker::Broker;
 use super::config_def::ConfigMap;
 use super::outcome::Refused;
 use super::partition::Partition;
+use super::size;
 use crate::codec::{wire_structs, DecodeError, Wire};
 
 /// A topic.
@@ -59,6 +60,8 @@ pub struct Image {
     pub(super) broker_configs: Arc<BTreeMap<NodeId, ConfigMap>>,
     pub(super) cluster_configs: Arc<ConfigMap>,
     pub(super) next_producer_id: ProducerId,
+    /// What all of it counts towards its bound; see [`size`].
+    bytes: usize,
     /// Of `topics`, by name.
     ids: Arc<BTreeMap<TopicName, TopicId>>,
     /// Of `topics`, those whose name has a `.` or a `_`, by what such names collide in.
@@ -140,6 +143,24 @@ impl Image {
         self.next_producer_id
     }
 
+    /// How much it counts towards the bound on images, in bytes of its snapshot.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Something was changed that counted `before` and counts `after`.
+    pub(super) fn resized(&mut self, before: usize, after: usize) {
+        self.bytes = (self.bytes + after).saturating_sub(before);
+    }
+
+    /// Counts everything anew.
+    pub(super) fn recount(&mut self) {
+        let brokers = self.brokers.values().map(size::broker).sum::<usize>();
+        let topics = self.topics.values().map(|topic| size::topic(topic)).sum::<usize>();
+        let of_brokers = self.broker_configs.values().map(size::configs).sum::<usize>();
+        self.bytes = brokers + topics + of_brokers + size::configs(&self.cluster_configs);
+    }
+
     /// The broker, if it is registered in this epoch.
     pub(super) fn broker_in(&self, node: NodeId, epoch: BrokerEpoch) -> Result<&Broker, Refused> {
         let broker = self.broker(node).ok_or(Refused::UnknownBroker { node })?;
@@ -160,6 +181,7 @@ impl Image {
     }
 
     pub(super) fn insert_topic(&mut self, topic: Topic) {
+        self.bytes += size::topic(&topic);
         Arc::make_mut(&mut self.ids).insert(topic.name.clone(), topic.id);
         if has_collisions(&topic.name) {
             Arc::make_mut(&mut self.collisions).insert(collision_key(&topic.name), topic.name.clone());
@@ -167,8 +189,19 @@ impl Image {
         Arc::make_mut(&mut self.topics).insert(topic.id, Arc::new(topic));
     }
 
+    /// Takes a topic of a snapshot in.
+    pub(super) fn insert_restored(&mut self, topic: Topic) -> Result<(), DecodeError> {
+        let known = self.topic(topic.id).is_some() || self.topic_by_name(&topic.name).is_some();
+        if known || self.colliding_topic(&topic.name).is_some() {
+            return Err(DecodeError::Inconsistent("two topics of one name"));
+        }
+        self.insert_topic(topic);
+        Ok(())
+    }
+
     pub(super) fn remove_topic(&mut self, id: TopicId) -> Option<Arc<Topic>> {
         let topic = Arc::make_mut(&mut self.topics).remove(&id)?;
+        self.bytes = self.bytes.saturating_sub(size::topic(&topic));
         Arc::make_mut(&mut self.ids).remove(&topic.name);
         if has_collisions(&topic.name) {
             Arc::make_mut(&mut self.collisions).remove(&collision_key(&topic.name));
@@ -176,7 +209,7 @@ impl Image {
         Some(topic)
     }
 
-    /// The topic, to be changed in all but name and id.
+    /// The topic, to be changed in all but name and id. What changes its size is to be [`Image::resized`].
     pub(super) fn topic_mut(&mut self, id: TopicId) -> Option<&mut Topic> {
         Arc::make_mut(&mut self.topics).get_mut(&id).map(Arc::make_mut)
     }
@@ -211,10 +244,7 @@ impl Wire for Image {
             if topic.id != id {
                 return Err(DecodeError::Inconsistent("a topic under another's id"));
             }
-            if image.topic_by_name(&topic.name).is_some() || image.colliding_topic(&topic.name).is_some() {
-                return Err(DecodeError::Inconsistent("two topics of one name"));
-            }
-            image.insert_topic(topic);
+            image.insert_restored(topic)?;
         }
         image.broker_configs = Wire::take(input)?;
         image.cluster_configs = Wire::take(input)?;

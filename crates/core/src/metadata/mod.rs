@@ -15,6 +15,8 @@ mod image;
 pub mod outcome;
 mod partition;
 mod request_window;
+mod size;
+mod snapshot;
 mod state;
 mod sync_intervals;
 #[cfg(test)]
@@ -32,6 +34,7 @@ pub use image::{is_internal, Image, Topic};
 pub use outcome::{Applied, Outcome, Refused};
 pub use partition::{Partition, PartitionEpoch};
 pub use request_window::RESULTS_KEPT;
+pub use snapshot::{Chunks, Restore};
 pub use state::{RestoreError, State};
 pub use sync_intervals::unkept as unkept_sync_interval;
 pub use topic_config::{CleanupPolicy, FlushMode, TimestampSource, TopicConfig};

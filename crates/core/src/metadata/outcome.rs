@@ -5,7 +5,7 @@ use norn_protocol::types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionIndex, Pro
 use norn_protocol::ErrorCode;
 
 use super::partition::PartitionEpoch;
-use crate::codec::{take_all, DecodeError, Wire};
+use crate::codec::{take_all, wire_variants, DecodeError, Wire};
 
 /// A command's effect, or why it had none.
 pub type Outcome = Result<Applied, Refused>;
@@ -99,29 +99,6 @@ pub fn encode(outcome: &Outcome) -> Bytes {
 /// Reads what [`encode`] wrote, here or on the quorum's leader.
 pub fn decode(bytes: &[u8]) -> Result<Outcome, DecodeError> {
     take_all(bytes)
-}
-
-/// A byte to tell variants apart, then their fields.
-macro_rules! wire_variants {
-    ($type:ident, $what:literal: $($tag:literal => $name:ident { $($field:ident),* })*) => {
-        impl Wire for $type {
-            fn put(&self, out: &mut Vec<u8>) {
-                match self {
-                    $($type::$name { $($field),* } => {
-                        u8::put(&$tag, out);
-                        $($field.put(out);)*
-                    })*
-                }
-            }
-
-            fn take(input: &mut &[u8]) -> Result<Self, DecodeError> {
-                Ok(match u8::take(input)? {
-                    $($tag => $type::$name { $($field: Wire::take(input)?),* },)*
-                    tag => return Err(DecodeError::UnknownTag { what: $what, tag: tag.into() }),
-                })
-            }
-        }
-    };
 }
 
 wire_variants! { Applied, "effect of a command":

@@ -7,9 +7,9 @@ use norn_protocol::types::BrokerEpoch;
 use super::outcome::{Outcome, Refused};
 use crate::codec::wire_structs;
 
-/// How many results are kept of each broker: more than it ever has under way, which the bounded queue
-/// of its proposals sees to.
-pub const RESULTS_KEPT: usize = 1024;
+/// How many results are kept of each broker: as many as it ever has under way. These are the requests
+/// that wait for the quorum, and as many again that it has proposed and not applied.
+pub const RESULTS_KEPT: usize = 2048;
 
 /// The results of one incarnation's requests, by counter.
 #[derive(Clone, PartialEq, Eq, Debug)]

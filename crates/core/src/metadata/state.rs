@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use norn_protocol::types::NodeId;
 
 use super::command::{Command, Proposal, RequestId};
 use super::image::Image;
 use super::outcome::{Applied, Outcome};
 use super::request_window::RequestWindow;
-use crate::codec::{seal, unseal, wire_structs, DecodeError};
-
-/// The version of the snapshot's encoding.
-const VERSION: u16 = 1;
+use crate::codec::{wire_structs, DecodeError};
 
 /// The replicated state. Equal on all nodes that have applied the same commands.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -81,14 +77,12 @@ impl State {
         outcome
     }
 
-    /// The state as bytes, with version and CRC-32C.
-    pub fn snapshot(&self) -> Bytes {
-        seal(VERSION, self).into()
+    pub(super) fn into_parts(self) -> (Image, BTreeMap<NodeId, RequestWindow>) {
+        (self.image, self.requests)
     }
 
-    /// The state that a snapshot holds.
-    pub fn restore(snapshot: &[u8]) -> Result<State, RestoreError> {
-        Ok(unseal(VERSION, snapshot)?)
+    pub(super) fn parts_mut(&mut self) -> (&mut Image, &mut BTreeMap<NodeId, RequestWindow>) {
+        (&mut self.image, &mut self.requests)
     }
 }
 

@@ -259,7 +259,8 @@ const DEFS: &[ConfigDef] = &[
         Any,
         &[same("log.preallocate")],
         "Whether a new segment's file gets its full size at once.",
-    ),
+    )
+    .without_effect("segments are never preallocated"),
     topic(
         "remote.log.copy.disable",
         Boolean,

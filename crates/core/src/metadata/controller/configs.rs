@@ -13,6 +13,7 @@ use super::super::outcome::Refused;
 use super::super::sync_intervals;
 use super::super::topic_config::TopicConfig;
 use super::super::topic_config_table::TOPIC_CONFIGS;
+use super::bounds::bounded;
 use super::error::AdminError;
 
 /// What is done to a setting.
@@ -63,7 +64,7 @@ pub fn alter_topic_configs(
     let layers_then = ConfigLayers { topic: &next, ..*layers };
     TopicConfig::resolve(&layers_then)?;
     sync_intervals::check_change(&inherited, &layers_then)?;
-    Ok(Command::SetConfigs { resource: ConfigResource::Topic(topic.id), changes })
+    bounded(image, Command::SetConfigs { resource: ConfigResource::Topic(topic.id), changes })
 }
 
 /// The command that changes what is set dynamically on a broker, or on all where `node` is `None`.
@@ -107,7 +108,7 @@ pub fn alter_broker_configs(
             }
         }
     }
-    Ok(Command::SetConfigs { resource, changes })
+    bounded(image, Command::SetConfigs { resource, changes })
 }
 
 /// What AlterConfigs asks for: exactly `wanted` is to be set where `present` is set now.

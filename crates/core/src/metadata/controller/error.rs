@@ -6,6 +6,7 @@ use norn_protocol::ErrorCode;
 
 use super::super::config_def::ConfigError;
 use super::super::outcome::Refused;
+use super::bounds::{CONFIG_VALUE_BYTES_MAX, IMAGE_BYTES_MAX};
 use super::internal::INTERNAL_TOPICS_SETTING;
 use super::topics::PARTITIONS_MAX;
 
@@ -75,6 +76,18 @@ pub enum AdminError {
     /// A setting of Kafka that Norn lacks.
     #[error("{name} cannot be changed: {reason}")]
     Unsupported { name: String, reason: &'static str },
+    #[error(
+        "The configuration value cannot be added because it exceeds the maximum value size of \
+         {CONFIG_VALUE_BYTES_MAX} bytes."
+    )]
+    ConfigValueTooLong,
+    #[error("{what} has a length of {bytes}, the most is {max}.")]
+    TooLong { what: &'static str, bytes: usize, max: usize },
+    #[error(
+        "The cluster's metadata take {bytes} bytes and would grow by {added}; the most is {IMAGE_BYTES_MAX} bytes. \
+         Delete topics or settings that are not needed."
+    )]
+    ImageFull { bytes: usize, added: usize },
 }
 
 impl AdminError {
@@ -85,9 +98,9 @@ impl AdminError {
             AdminError::Refused(refused) => refused.code(),
             AdminError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
             AdminError::NoPartitions | AdminError::NoIncrease { .. } => ErrorCode::InvalidPartitions,
-            AdminError::TooManyPartitions { .. } | AdminError::InternalTopic { .. } => {
-                ErrorCode::PolicyViolation
-            }
+            AdminError::TooManyPartitions { .. }
+            | AdminError::InternalTopic { .. }
+            | AdminError::ImageFull { .. } => ErrorCode::PolicyViolation,
             AdminError::NoReplicas | AdminError::TooFewBrokers { .. } => ErrorCode::InvalidReplicationFactor,
             AdminError::EmptyAssignment { .. }
             | AdminError::DuplicateReplica { .. }
@@ -98,12 +111,14 @@ impl AdminError {
             AdminError::Config(_)
             | AdminError::ConfigOfTopic { .. }
             | AdminError::NullConfig { .. }
+            | AdminError::ConfigValueTooLong
             | AdminError::NotAList { .. }
             | AdminError::Unsupported { .. } => ErrorCode::InvalidConfig,
             AdminError::CountBesideAssignment { .. }
             | AdminError::NullEdit { .. }
             | AdminError::DuplicateConfig { .. }
             | AdminError::ReadOnlyConfig { .. }
+            | AdminError::TooLong { .. }
             | AdminError::Prohibited(_) => ErrorCode::InvalidRequest,
         }
     }

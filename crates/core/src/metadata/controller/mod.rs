@@ -3,6 +3,7 @@
 //! Pure and without memory: whoever decides proposes the command, and learns from its outcome whether
 //! another command came first.
 
+mod bounds;
 mod configs;
 mod error;
 mod internal;
@@ -11,6 +12,7 @@ mod placement;
 mod tests;
 mod topics;
 
+pub use bounds::{check_bounds, CONFIG_VALUE_BYTES_MAX, IMAGE_BYTES_MAX};
 pub use configs::{alter_broker_configs, alter_topic_configs, replacing, ConfigEdit, ConfigOp};
 pub use error::AdminError;
 pub use internal::{protect_internal_topics, INTERNAL_TOPICS_SETTING};

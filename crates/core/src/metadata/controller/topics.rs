@@ -13,6 +13,7 @@ use super::super::outcome::Refused;
 use super::super::sync_intervals;
 use super::super::topic_config::TopicConfig;
 use super::super::topic_config_table::TOPIC_CONFIGS;
+use super::bounds;
 use super::error::AdminError;
 use super::placement::Placement;
 
@@ -100,7 +101,7 @@ pub fn create_topic(
         assignments.iter().for_each(|replicas| placement.count(replicas));
         assignments
     };
-    Ok(Command::CreateTopic { name, id, assignments, configs })
+    bounds::bounded(image, Command::CreateTopic { name, id, assignments, configs })
 }
 
 fn bounded(placement: &Placement, partitions: usize) -> Result<(), AdminError> {
@@ -204,7 +205,7 @@ pub fn create_partitions(
         None => placement.assign(added, factor)?,
     };
     let first = PartitionIndex(i32::try_from(current).expect("a partition's index has 31 bits"));
-    Ok(Command::CreatePartitions { id: topic.id, first, assignments })
+    bounds::bounded(image, Command::CreatePartitions { id: topic.id, first, assignments })
 }
 
 /// The command that deletes a topic.

@@ -73,6 +73,6 @@ proptest! {
         let _ = Proposal::decode(&bytes);
         let _ = Proposal::decode(&[&[0, 1, 0, kind][..], &bytes].concat());
         let _ = outcome::decode(&bytes);
-        prop_assert!(State::restore(&bytes).is_err());
+        prop_assert!(State::restore([&bytes]).is_err());
     }
 }

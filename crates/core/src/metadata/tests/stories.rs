@@ -190,7 +190,7 @@ fn a_request_that_is_sent_again_is_carried_out_once() {
     let first = cluster.propose(ask(1)).unwrap();
     assert_eq!(cluster.propose(ask(1)), Ok(first.clone()));
     assert_ne!(cluster.propose(ask(2)), Ok(first.clone()));
-    let restored = State::restore(&cluster.state.snapshot()).unwrap();
+    let restored = State::restore(cluster.state.snapshot(64)).unwrap();
     cluster.state = restored;
     assert_eq!(cluster.propose(ask(1)), Ok(first), "after a snapshot too");
 }
