@@ -16,6 +16,7 @@ mod partition;
 mod probe;
 mod producer_ids;
 mod server;
+mod shutdown;
 
 pub use lifecycle::{start, Broker, BrokerError};
 pub use probe::Probe;

@@ -16,7 +16,7 @@ use norn_env::{
     task::{self, Handle, Shutdown, ShutdownTrigger, Tasks},
 };
 use norn_log::{
-    dir::{DirError, DirExit, FoundLogs, Health, LogDir},
+    dir::{DirError, DirExit, FoundLogs, LogDir},
     Decoding, LogId,
 };
 use norn_protocol::types::NodeId;
@@ -33,10 +33,11 @@ use crate::{
     dirs,
     layers::BrokerLayers,
     metrics::Metrics,
-    partition::{Manager, ManagerSetup, PartitionTable},
+    partition::{Ended, Manager, ManagerSetup, PartitionTable},
     probe::Probe,
     producer_ids::ProducerIds,
     server::{Bound, ConnectionLimits, Server},
+    shutdown,
 };
 
 /// How long the quorum may take to elect this node, and the registration to be decided.
@@ -44,10 +45,6 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the partitions may take to open before clients are let in; the others open while they are served.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long metadata and data directories may take to close; the partitions before them have a bound of their own. What is
-/// not closed by then is recovered at the next start.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes of requests under way, where `queued.max.request.bytes` does not say: several of the largest that clients send by
 /// default, and a small part of what a broker may use.
@@ -117,7 +114,7 @@ struct Parts {
     dir_tasks: Tasks<DirExit>,
     quorum: Quorum,
     quorum_task: Handle<QuorumExit>,
-    partitions: Handle<Vec<String>>,
+    partitions: Handle<Ended>,
     coordinators: Handle<()>,
     servers: Tasks<()>,
     /// Each room is told by its own signal, so that they end in order.
@@ -447,35 +444,10 @@ impl Parts {
         self.stop_coordinators.signal();
         let _ = self.coordinators.await;
         self.stop_partitions.signal();
-        let mut failed =
-            self.partitions.await.unwrap_or_else(|_| vec!["the partition manager was stopped".into()]);
-        let deadline = clock::now() + CLOSE_TIMEOUT;
-        let closed = async {
-            self.quorum.close().await;
-            self.quorum_task.await
-        };
-        match task::wait(|| "the metadata quorum to close".into(), clock::timeout_at(deadline, closed)).await
-        {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => failed.push(error.to_string()),
-            Ok(Err(_)) => failed.push("the metadata quorum was stopped".into()),
-            Err(_) => failed.push(format!("the metadata quorum did not close within {CLOSE_TIMEOUT:?}")),
-        }
-        for dir in &self.dirs {
-            if *dir.health().borrow() == Health::Online && failed.is_empty() {
-                let closed = clock::timeout_at(deadline, dir.close());
-                match task::wait(|| "a data directory to close".into(), closed).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => failed.push(error.to_string()),
-                    Err(_) => failed.push(format!("a data directory did not close within {CLOSE_TIMEOUT:?}")),
-                }
-            }
-        }
-        if failed.is_empty() {
-            info!("clean shutdown in {:?}", clock::now() - began);
-            Ok(())
-        } else {
-            Err(BrokerError::Unclean(failed.join("; ")))
-        }
+        let ended = self.partitions.await.unwrap_or_else(|_| Ended {
+            failed: vec!["the partition manager was stopped".into()],
+            ..Ended::default()
+        });
+        shutdown::close(ended, self.quorum, self.quorum_task, &self.dirs, began).await
     }
 }

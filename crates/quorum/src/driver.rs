@@ -247,28 +247,32 @@ impl<S: StateMachine> Driver<S> {
     /// Lets what was proposed become durable and be answered, then ends the writer. The rest is dropped,
     /// and its callers hear `Stopped`.
     async fn finish(mut self) -> Result<(), QuorumError> {
-        while self.in_flight > 0 || self.has_ready() {
+        loop {
             self.drive()?;
             self.publish();
-            if self.in_flight == 0 {
+            if self.has_ready() {
                 continue;
             }
+            // A snapshot too, so that nothing of it is under way when another process opens the directory.
+            let storing = matches!(self.snapshots.stage, Stage::Storing(_));
+            if self.in_flight == 0 && matches!(self.snapshots.stage, Stage::Idle) {
+                break;
+            }
             let Channels { done, writer, .. } = &mut self.channels;
+            let stage = &mut self.snapshots.stage;
             let event = async {
                 norn_env::select! {
-                    ended = &mut *writer => Err(ended.unwrap_or(Err(QuorumError::WriterEnded))),
-                    Some(done) = done.recv() => Ok(done),
+                    ended = &mut *writer => Event::WriterEnded(ended.unwrap_or(Err(QuorumError::WriterEnded))),
+                    Some(done) = done.recv() => Event::Done(done),
+                    stored = stage.stored(), if storing => Event::Stored(stored),
                 }
             };
             match task::wait(|| "quorum driver: the WAL, to close".to_owned(), event).await {
-                Ok(done) => self.done(done),
-                Err(ended) => return Err(ended.err().unwrap_or(QuorumError::WriterEnded)),
+                Event::Done(done) => self.done(done),
+                Event::Stored(stored) => self.snapshots.stage = Stage::Stored(stored?),
+                Event::WriterEnded(ended) => return Err(ended.err().unwrap_or(QuorumError::WriterEnded)),
+                other => unreachable!("{other:?} is not waited for"),
             }
-        }
-        if let Stage::Storing(_) = self.snapshots.stage {
-            // To its end, so that nothing of it is under way when another process opens the directory.
-            task::wait(|| "quorum driver: a snapshot, to close".to_owned(), self.snapshots.stage.stored())
-                .await?;
         }
         let Channels { jobs, done, writer, .. } = self.channels;
         drop((jobs, done));

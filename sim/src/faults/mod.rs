@@ -7,6 +7,7 @@ pub mod director;
 mod disk;
 mod flip;
 mod links;
+pub mod markers;
 mod process;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use norn_env::{clock, wait_report};
 
 use super::director::Director;
 use super::underway::Place;
-use super::Fault;
+use super::{markers, Fault};
 use crate::report::Finding;
 use crate::world::BrokerHost;
 
@@ -53,7 +53,10 @@ impl Director {
         self.note(fault);
         host.hold();
         match clock::timeout_at(clock::now() + STOP_MAX, host.ended()).await {
-            Ok(true) => {}
+            Ok(true) => {
+                let missing = markers::missing(host, &self.harm());
+                self.harm.lock().expect("no holder panics").findings.extend(missing);
+            }
             // Another fault took the process away meanwhile.
             Ok(false) => return host.release(),
             Err(_) => self.stop_overdue(host),

@@ -12,7 +12,7 @@ use madsim::task::NodeId;
 use norn_env::clock;
 use norn_env::disk::Disk;
 use norn_env::sim::disk::{DiskCtl, DiskOp, Failure, When};
-use norn_env::sim::{node, simulate, world, NetCtl, Options};
+use norn_env::sim::{node, simulate, world, NetCtl, Options, Stream};
 use norn_env::task::{self, Handle};
 use norn_log::dir::{DirConfig, DirExit, JournalConfig, LogDir};
 use norn_log::wal::{Record, Wal, WalConfig};
@@ -23,7 +23,10 @@ use uuid::Uuid;
 
 use super::director::Director;
 use super::{Direction, Fault};
-use crate::tape::{Tape, Timed};
+use crate::check::History;
+use crate::client::{produce_request, Cluster, ProduceAnswer, Style, VersionChoice};
+use crate::tape::{broker_ip, Tape, Timed};
+use crate::workload::create_topics;
 use crate::world::{BrokerHost, Clients};
 
 /// A host whose processes come and go.
@@ -229,4 +232,74 @@ fn a_host_stays_down_until_both_its_restart_and_its_power_are_due() {
             assert_eq!(harm.harm().counts(), [("kill".to_owned(), 1), ("power-loss".to_owned(), 1)].into());
         });
     }
+}
+
+/// Creates a topic with two partitions and produces to one of them, from a host of its own; gives the error code.
+async fn produce_to(partition: i32, failing: impl FnOnce() + Send + 'static) -> i16 {
+    let host = Runtime::current().create_node().name("client-0").build();
+    node::register(host.id(), "client-0", "10.0.1.1".parse().unwrap());
+    let mut plan = Tape::idle(1).clients;
+    plan.topics[0].partitions = 2;
+    let client = async move {
+        let style = Style { versions: VersionChoice::Newest, request_timeout_ms: 60_000 };
+        let at = vec![(broker_ip(0), 9092).into()];
+        let dice = Stream::detached(1, "client");
+        let mut cluster = Cluster::new(0, "client-0", at, &style, History::new(), dice);
+        create_topics(&mut cluster, &plan).await;
+        failing();
+        let records = build_batch(&[Message::default()], BatchOptions::default()).unwrap();
+        let connection = cluster.any().await;
+        let request = |_| produce_request(9, -1, 5_000, ("t0", Uuid::nil()), vec![(partition, records)]);
+        let pending = connection.send_at(9, &request(9)).await.unwrap();
+        let (response, _) = pending.answer(cluster.deadline()).await.unwrap();
+        ProduceAnswer::all(&response)[0].error
+    };
+    host.spawn(client).await.unwrap()
+}
+
+/// Two partitions in a directory each, of which one log fails or hangs; then the broker is told to stop. Gives how it
+/// ended, the directory of the log, and those that are left without a marker.
+fn stopped_after(fault: impl Fn(u64) + Send + 'static) -> (Option<String>, String, Vec<String>) {
+    simulate(1, Options::default(), move || async move {
+        let mut spec = Tape::idle(1).world.brokers[0].clone();
+        spec.config.insert("log.dirs".to_owned(), "/data/0,/data/1".to_owned());
+        let broker = BrokerHost::build(0, spec).unwrap();
+        let key = broker.key;
+        assert_ne!(produce_to(1, move || fault(key)).await, 0);
+        let end = clock::now() + Duration::from_secs(300);
+        let director = Director::new(Arc::new(vec![broker.clone()]), Clients { count: 1 }, end);
+        // No other process takes the markers away.
+        broker.hold();
+        director.run(vec![timed(0, Fault::GracefulStop { broker: 0, down_ms: 0 })]).await;
+        let files = DiskCtl::current().files(key);
+        let log = files.iter().find_map(|file| file.path.split_once("/t0-1/")).unwrap();
+        let error = broker.exits().pop().unwrap().error;
+        let findings = director.harm().findings;
+        // No fault of the director made it hang.
+        assert!(error.is_some() || findings.is_empty(), "{findings:?}");
+        (error, log.0.to_owned(), super::markers::unmarked(&broker))
+    })
+}
+
+#[test]
+fn a_log_that_went_offline_costs_no_other_directory_its_marker_and_the_process_no_exit_code() {
+    let (error, failed, unmarked) = stopped_after(|key| {
+        let sync = DiskOp::Sync;
+        let rule = Failure { op: sync, path: "/t0-1/".to_owned(), when: When::Next(1), errno: libc::EIO };
+        DiskCtl::current().fail(key, rule);
+    });
+    assert_eq!((error, unmarked), (None, vec![failed]));
+}
+
+#[test]
+fn a_partition_that_hangs_costs_no_other_directory_its_marker() {
+    let (error, hung, unmarked) = stopped_after(|key| {
+        let until = clock::now() + Duration::from_secs(1_000);
+        for dir in ["/data/0", "/data/1"] {
+            DiskCtl::current().stall(key, &format!("{dir}/t0-1/"), until);
+        }
+    });
+    let error = error.expect("what hung while it was closed is no clean end");
+    assert!(error.contains("1 partitions did not close (t0-1)"), "{error}");
+    assert_eq!(unmarked, [hung]);
 }

@@ -34,6 +34,8 @@ use crate::world::Phase;
 
 use actor::Actor;
 pub use plan::{ClientPlan, Plan, Role, TopicPlan, TrimPlan};
+#[cfg(test)]
+pub(crate) use setup::create_topics;
 
 /// All that is under way when the faults stop must end within this.
 const HEAL_MAX: Duration = Duration::from_secs(75);

@@ -46,6 +46,8 @@ struct State {
     incarnation: u64,
     trigger: Option<ShutdownTrigger>,
     told_to_stop: bool,
+    /// Whether the process has got through its start.
+    served: bool,
     /// Faults that make the disk fail now.
     failing: usize,
     /// Whether the disk failed while the process ran: what it then closed for good it goes on without, on a good disk too.
@@ -85,6 +87,7 @@ impl BrokerHost {
             incarnation: 1,
             trigger: None,
             told_to_stop: false,
+            served: false,
             failing: 0,
             trouble: false,
             holds: 0,
@@ -150,12 +153,14 @@ impl BrokerHost {
                 state.process = Process::Running;
                 state.incarnation += 1;
                 state.told_to_stop = false;
+                state.served = false;
                 state.trouble = state.failing > 0;
                 state.trigger = None;
             }
             start
         });
         if start {
+            DiskCtl::current().forget_failed(self.key);
             // The simulators hear of the end of a process by its kill only.
             Handle::current().kill(self.id);
             Handle::current().restart(self.id);
@@ -276,6 +281,11 @@ impl BrokerHost {
         self.release();
     }
 
+    /// Whether the process that runs, or ran last, has got through its start.
+    pub fn served(&self) -> bool {
+        self.with(|state| state.served)
+    }
+
     /// The processes that ended on their own, so far.
     pub fn exits(&self) -> Vec<Exit> {
         self.with(|state| state.exits.clone())
@@ -322,6 +332,7 @@ async fn process(index: usize, config: Config, state: Arc<Mutex<State>>, changed
         state.trigger = Some(trigger);
     }
     let mut stop = shutdown.clone();
+    let served = state.clone();
     let broker = task::spawn("broker", async move {
         let start = norn_broker::start(config, shutdown);
         let started = select! {
@@ -330,7 +341,10 @@ async fn process(index: usize, config: Config, state: Arc<Mutex<State>>, changed
             _ = stop.signaled() => return Ok(()),
         };
         match started {
-            Ok(broker) => broker.run().await.map_err(|error| error.to_string()),
+            Ok(broker) => {
+                served.lock().expect("no holder panics").served = true;
+                broker.run().await.map_err(|error| error.to_string())
+            }
             Err(error) => Err(format!("start: {error}")),
         }
     });

@@ -21,6 +21,7 @@ pub use shape::WorldShape;
 
 use crate::check::{CheckContext, Flip, History, Stats};
 use crate::faults::director::{Director, Harm};
+use crate::faults::markers;
 use crate::report::Finding;
 use crate::tape::{broker_ip, Tape};
 use crate::workload;
@@ -121,22 +122,25 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, bega
     }
     // What was lost or doubled says more than what did not end because of it.
     findings = violations.into_iter().chain(findings).chain(harm.findings.clone()).collect();
-    findings.extend(last_stop(&brokers).await);
+    findings.extend(last_stop(&brokers, &harm).await);
     let exits = brokers.iter().flat_map(BrokerHost::exits);
     findings.extend(exits.filter(|exit| !exit.explained).map(|exit| unexplained(&exit)));
     Outcome { judged: true, findings, harm, stats: history.stats(), waits }
 }
 
 /// Stops the brokers as an operator does: each must come to a clean end.
-async fn last_stop(brokers: &[BrokerHost]) -> Vec<Finding> {
+async fn last_stop(brokers: &[BrokerHost], harm: &Harm) -> Vec<Finding> {
     let mut findings = vec![];
     for broker in brokers {
         broker.hold();
         broker.tell_to_stop();
-        if clock::timeout_at(clock::now() + LAST_STOP_MAX, broker.ended()).await.is_err() {
-            let detail =
-                format!("the broker did not stop within {LAST_STOP_MAX:?}\n{}", wait_lines().join("\n"));
-            findings.push(Finding::new("liveness", detail));
+        match clock::timeout_at(clock::now() + LAST_STOP_MAX, broker.ended()).await {
+            Ok(_) => findings.extend(markers::missing(broker, harm)),
+            Err(_) => {
+                let detail =
+                    format!("the broker did not stop within {LAST_STOP_MAX:?}\n{}", wait_lines().join("\n"));
+                findings.push(Finding::new("liveness", detail));
+            }
         }
     }
     findings

@@ -210,7 +210,7 @@ fn what_is_listed_but_has_no_effect_says_so_when_it_is_set() {
     assert_eq!(warnings("log.preallocate=false"), [""; 0]);
     assert_eq!(
         warnings("log.preallocate=true"),
-        ["server.properties:1: log.preallocate = \"true\": has no effect, Norn reserves space by itself"]
+        ["server.properties:1: log.preallocate = \"true\": has no effect, Norn never preallocates segments"]
     );
 }
 

@@ -24,7 +24,7 @@ use norn_protocol::{
     types::{LeaderEpoch, NodeId, Offset},
     ErrorCode,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info};
 
 use super::open::log_config;
@@ -56,15 +56,27 @@ pub(super) struct Setup {
     pub published: Arc<Published>,
     pub controller: Controller,
     pub metrics: Arc<Metrics>,
+    /// Moves when it is time to look at retention, and for producers that have not written for as long as it says.
+    pub retention: watch::Receiver<Duration>,
 }
 
 /// How a partition's task ended.
 #[derive(Debug)]
 pub(super) enum PartitionEnd {
-    /// The log was synced and closed; `Err` says why it could not be.
-    Closed(Result<(), String>),
+    /// The log was synced and closed, or why it could not be.
+    Closed(Result<(), CloseError>),
     /// Its files are to be removed.
     Removed,
+}
+
+/// Why a log was not closed in good order.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CloseError {
+    /// It was offline before it was told to close, and that was logged then.
+    #[error("offline since a write or a sync failed")]
+    Offline,
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// A request that waits for its acknowledgement.
@@ -84,6 +96,7 @@ pub(super) struct Actor {
     published: Arc<Published>,
     controller: Controller,
     pub metrics: Arc<Metrics>,
+    retention: watch::Receiver<Duration>,
     pub waiting: BTreeMap<Slot, Waiting>,
     next_slot: u64,
     pub actions: Vec<Action>,
@@ -112,6 +125,7 @@ pub(super) async fn run(setup: Setup) -> PartitionEnd {
         published: setup.published,
         controller: setup.controller,
         metrics: setup.metrics,
+        retention: setup.retention,
         waiting: BTreeMap::new(),
         next_slot: 0,
         actions: vec![],
@@ -121,47 +135,11 @@ pub(super) async fn run(setup: Setup) -> PartitionEnd {
         ended: false,
         dirty: true,
     };
-    // What recovery found is in the files; a sync makes it durable before it counts.
+    // All that recovery found counts as flushed: opening the log has made it durable.
     actor.step(Event::Assigned(setup.assigned)).await;
-    actor.sync();
     loop {
-        actor.publish();
-        let deadline = actor.replica.next_deadline();
-        if deadline.is_some_and(|at| at <= clock::now()) {
-            // Before the queue, which may never be empty.
-            actor.step(Event::Tick).await;
-            continue;
-        }
-        let message = select! {
-            Some(synced) = actor.syncs.next(), if !actor.syncs.is_empty() => {
-                actor.synced(synced).await;
-                continue;
-            }
-            epoch = resigned(&mut actor.resigning), if actor.resigning.is_some() => {
-                actor.resigning = None;
-                debug!(log = %actor.id, %epoch, "gave up the leader epoch");
-                continue;
-            }
-            message = task::wait(|| "a message to the partition".into(), actor.queue.recv()) => message,
-            _ = clock::sleep_until(deadline.unwrap_or_else(clock::now)), if deadline.is_some() => {
-                actor.step(Event::Tick).await;
-                continue;
-            }
-        };
-        match message {
-            Some(Message::Produce(first)) => {
-                if let Some(then) = actor.produce(first).await {
-                    if let Some(end) = actor.receive(then).await {
-                        return actor.end(end).await;
-                    }
-                }
-            }
-            Some(other) => {
-                if let Some(end) = actor.receive(other).await {
-                    return actor.end(end).await;
-                }
-            }
-            None => return actor.end(End::Close).await,
+        if let Some(end) = actor.turn().await {
+            return actor.end(end).await;
         }
     }
 }
@@ -186,6 +164,48 @@ pub(super) fn settings(config: &TopicConfig) -> Settings {
 }
 
 impl Actor {
+    /// Waits for one thing to do, and does it.
+    async fn turn(&mut self) -> Option<End> {
+        self.publish();
+        // These come before the queue, which may never be empty.
+        let deadline = self.replica.next_deadline();
+        if deadline.is_some_and(|at| at <= clock::now()) {
+            self.step(Event::Tick).await;
+            return None;
+        }
+        if self.retention.has_changed().unwrap_or(false) {
+            let producer_ttl = *self.retention.borrow_and_update();
+            self.retain(producer_ttl).await;
+            return None;
+        }
+        let message = select! {
+            Some(synced) = self.syncs.next(), if !self.syncs.is_empty() => {
+                self.synced(synced).await;
+                return None;
+            }
+            epoch = resigned(&mut self.resigning), if self.resigning.is_some() => {
+                self.resigning = None;
+                debug!(log = %self.id, %epoch, "gave up the leader epoch");
+                return None;
+            }
+            message = task::wait(|| "a message to the partition".into(), self.queue.recv()) => message,
+            // Its manager closes the queue when it ends.
+            Ok(()) = self.retention.changed() => {
+                self.retention.mark_changed();
+                return None;
+            }
+            _ = clock::sleep_until(deadline.unwrap_or_else(clock::now)), if deadline.is_some() => return None,
+        };
+        match message {
+            Some(Message::Produce(first)) => {
+                let then = self.produce(first).await?;
+                self.receive(then).await
+            }
+            Some(other) => self.receive(other).await,
+            None => Some(End::Close),
+        }
+    }
+
     /// Appends `first` and what else waits in the queue with one write; gives back a message that is no Produce.
     async fn produce(&mut self, first: Produce) -> Option<Message> {
         let mut requests = vec![first];
@@ -236,7 +256,6 @@ impl Actor {
                 self.step(Event::Configured(settings)).await;
                 self.sync();
             }
-            Message::Retain { producer_ttl } => self.retain(producer_ttl).await,
             Message::Close => return Some(End::Close),
             Message::Remove => return Some(End::Remove),
         }
@@ -431,12 +450,16 @@ impl Actor {
     }
 
     /// Makes everything durable, so that the next start needs no recovery scan.
-    async fn close(mut self) -> Result<(), String> {
+    async fn close(mut self) -> Result<(), CloseError> {
+        if self.failed {
+            return Err(CloseError::Offline);
+        }
+        let failed = |cause: &dyn std::fmt::Display| CloseError::Failed(cause.to_string());
         while let Some(synced) = self.syncs.next().await {
             self.synced(synced).await;
         }
         if self.failed {
-            return Err("a write or a sync failed earlier".into());
+            return Err(failed(&"its last sync failed"));
         }
         let last = self.log.sync();
         match task::wait(|| "the last sync round of the log".into(), last).await {
@@ -444,9 +467,9 @@ impl Actor {
                 self.log.synced(end);
                 self.step(Event::Synced { end }).await;
             }
-            Err(cause) => return Err(cause.to_string()),
+            Err(cause) => return Err(failed(&cause)),
         }
-        self.log.store_producer_snapshot(self.producers.encode()).await.map_err(|cause| cause.to_string())?;
-        self.dir.close_log(self.log).await.map(|_| ()).map_err(|cause| cause.to_string())
+        self.log.store_producer_snapshot(self.producers.encode()).await.map_err(|cause| failed(&cause))?;
+        self.dir.close_log(self.log).await.map(|_| ()).map_err(|cause| failed(&cause))
     }
 }

@@ -8,7 +8,7 @@ use norn_core::{
     replica::Acks,
 };
 use norn_env::{
-    clock::{self, Duration, Instant},
+    clock::{self, Instant},
     task,
 };
 use norn_log::{LogId, ReadError};
@@ -72,10 +72,6 @@ pub(super) enum Message {
     /// The image has a newer state of this partition.
     Assigned(Arc<norn_core::metadata::Partition>),
     Configured(Box<TopicConfig>),
-    /// Time to look at retention, and for producers that have not written for so long.
-    Retain {
-        producer_ttl: Duration,
-    },
     /// The broker shuts down: sync, snapshot, close.
     Close,
     /// The topic was deleted: close without any of that.

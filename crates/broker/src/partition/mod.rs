@@ -11,9 +11,11 @@ mod published;
 mod read_faults;
 mod removal;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use handle::{Origin, Partition, Produce, Produced};
-pub(crate) use manager::{Manager, ManagerSetup};
+pub(crate) use manager::{Ended, Manager, ManagerSetup};
 pub(crate) use missing::{adopt, missing};
 pub(crate) use norn_core::replica::Acks;
 pub(crate) use published::{ReadySet, View};

@@ -16,7 +16,7 @@ use kafka_protocol::{
 };
 use norn_broker::{
     config::{Config, Layer, Source},
-    BrokerError,
+    BrokerError, Probe,
 };
 use norn_env::{
     clock,
@@ -39,6 +39,7 @@ pub fn text(from: &str) -> StrBytes {
 /// A broker that runs in this process.
 pub struct Node {
     pub addr: SocketAddr,
+    pub probe: Probe,
     stop: ShutdownTrigger,
     running: Handle<Result<(), BrokerError>>,
 }
@@ -60,7 +61,8 @@ impl Node {
         let (stop, shutdown) = task::shutdown();
         let broker = norn_broker::start(config, shutdown).await.unwrap();
         let addr = broker.listeners()[0].1;
-        Node { addr, stop, running: task::spawn("broker", broker.run()) }
+        let probe = broker.probe();
+        Node { addr, probe, stop, running: task::spawn("broker", broker.run()) }
     }
 
     pub async fn connect(&self) -> Client {

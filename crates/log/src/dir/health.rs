@@ -11,7 +11,7 @@ pub enum Health {
     /// Nothing in it can be made durable any more; the reason names the file and the error. Its logs are
     /// offline until the next start.
     Offline(Arc<str>),
-    /// Closed, with the mark of a clean shutdown.
+    /// Closed: with its clean-shutdown marker, unless a log of it failed or is still open.
     Closed,
 }
 

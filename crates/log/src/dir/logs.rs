@@ -53,7 +53,7 @@ impl LogDir {
             }
             // Nothing of it was opened, and it will be, once it is known whose it is.
             Err(LogError::Unidentified { .. }) if first => self.queue.unregister_unopened(key),
-            Err(_) => self.queue.unregister(key),
+            Err(_) => self.queue.unregister_unopenable(key),
         }
         opened
     }

@@ -1,6 +1,6 @@
-//! The mark of a clean shutdown: all segments are synced up to the points in it, and the journal says
-//! nothing more. A start removes it, durably, when the journal tells the points, and before anything is appended: a crash
-//! after that must not find it.
+//! The clean-shutdown marker of a data directory: all its logs were closed, their segments are synced up to the points in it,
+//! and the journal says nothing more. A directory with a log that failed or was not closed gets none. A start removes the
+//! marker, durably, once the journal has the points and before anything is appended: a crash after that must not find it.
 
 use super::error::DirError;
 use super::files::Files;
@@ -18,7 +18,7 @@ pub(super) struct CleanShutdown {
     pub next_sequence: u64,
     /// Of the logs that end exactly here.
     pub ends: Points,
-    /// Of logs that were not open, or whose sync failed: they are durable up to here, and to be checked from here on.
+    /// Of logs that were not opened, or could not be: they are durable up to here, and to be checked from here on.
     pub others: Points,
 }
 
@@ -66,9 +66,16 @@ pub(super) async fn write(files: &Files, mark: &CleanShutdown) -> Result<(), Dir
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dir::RecoveryPoint;
-    use norn_protocol::types::Offset;
+    use crate::config::LogConfig;
+    use crate::dir::{Closed, DirConfig, DirExit, JournalConfig, LogDir, RecoveryPoint};
+    use crate::id::LogId;
+    use norn_env::disk::Disk;
+    use norn_env::task::Handle;
+    use norn_env::testing::run;
+    use norn_protocol::types::{Offset, TopicId};
     use proptest::prelude::*;
+    use std::path::Path;
+    use uuid::Uuid;
 
     fn mark() -> CleanShutdown {
         let point = |end| RecoveryPoint { segment: Offset(0), position: 10, end: Offset(end) };
@@ -89,5 +96,51 @@ mod tests {
             bytes[at] ^= 1 << bit;
             prop_assert_eq!(decode(&bytes.into()), None);
         }
+    }
+
+    async fn open(root: &Path) -> (LogDir, Handle<DirExit>) {
+        let journal = JournalConfig { files: 3, file_bytes: 64 << 10 };
+        let config = DirConfig { node_id: 1, cluster_id: None, journal };
+        LogDir::open(Disk::open(root).unwrap(), config).await.unwrap()
+    }
+
+    #[test]
+    fn a_log_that_was_not_closed_costs_its_directory_the_marker() {
+        run(|| async {
+            let root = tempfile::tempdir().unwrap();
+            let (dir, task) = open(root.path()).await;
+            let id = |n| LogId { topic: "t".into(), partition: n, topic_id: TopicId::NONE };
+            let mut logs = vec![];
+            for n in 0..2 {
+                logs.push(dir.open_log(id(n), LogConfig::default(), &mut |_| {}).await.unwrap().0);
+            }
+            dir.close_log(logs.remove(0)).await.unwrap();
+            drop(logs);
+            assert_eq!(dir.close().await.unwrap(), Closed { marked: false, open: vec!["t-1".into()] });
+            assert!(matches!(task.await, Ok(Ok(()))));
+            let (dir, _task) = open(root.path()).await;
+            assert!(!dir.report().clean, "what the log left is only known to the journal");
+        });
+    }
+
+    #[test]
+    fn a_log_that_could_not_be_opened_costs_the_others_nothing_and_is_looked_at_again() {
+        run(|| async {
+            let root = tempfile::tempdir().unwrap();
+            let id = |topic_id| LogId { topic: "t".into(), partition: 0, topic_id };
+            let (ours, other) = (TopicId(Uuid::from_u128(1)), TopicId(Uuid::from_u128(2)));
+            let (dir, task) = open(root.path()).await;
+            let (log, _) = dir.open_log(id(ours), LogConfig::default(), &mut |_| {}).await.unwrap();
+            dir.close_log(log).await.unwrap();
+            assert_eq!(dir.close().await.unwrap(), Closed { marked: true, open: vec![] });
+            drop(task);
+            let (dir, task) = open(root.path()).await;
+            assert!(dir.closed.contains("t-0"));
+            assert!(dir.open_log(id(other), LogConfig::default(), &mut |_| {}).await.is_err());
+            assert!(dir.close().await.unwrap().marked);
+            drop(task);
+            let (dir, _task) = open(root.path()).await;
+            assert!(dir.report().clean && !dir.closed.contains("t-0"));
+        });
     }
 }

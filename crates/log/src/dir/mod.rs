@@ -36,7 +36,7 @@ use crate::rounds::{LogKey, RoundsHandle, SyncError};
 use norn_env::disk::{DirLock, Disk};
 use norn_env::task::{self, Handle, Shutdown, ShutdownTrigger};
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{oneshot, watch};
 
 /// The file that a process holds locked while it uses the directory, as Kafka's.
@@ -65,6 +65,15 @@ pub struct DirReport {
     pub segments_played: usize,
 }
 
+/// How a directory was closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// It has its clean-shutdown marker: the next start of it needs no recovery.
+    pub marked: bool,
+    /// Directory names of logs that were still open.
+    pub open: Vec<Arc<str>>,
+}
+
 /// How the directory's task ended: closed, or why it is offline.
 pub type DirExit = Result<(), DirError>;
 
@@ -80,6 +89,8 @@ pub struct LogDir {
     queue: Arc<Queue>,
     rounds: RoundsHandle,
     health: watch::Receiver<Health>,
+    /// Set once the clean-shutdown marker is durable.
+    is_marked: Arc<OnceLock<()>>,
     closing: Arc<ShutdownTrigger>,
 }
 
@@ -137,7 +148,8 @@ impl LogDir {
         let health_sender = HealthSender(health_sender);
         let closed = Arc::new(settled.clone());
         let rounds = RoundsTask::new(disk, config.journal, queue.clone(), ring, points.clone(), settled);
-        let task = run(rounds, files.clone(), lock, health_sender, closing);
+        let is_marked = Arc::default();
+        let task = run(rounds, files.clone(), lock, health_sender, closing, Arc::clone(&is_marked));
         let dir = LogDir {
             files,
             meta: Arc::new(meta),
@@ -147,6 +159,7 @@ impl LogDir {
             rounds: RoundsHandle::new(Arc::new(Submit(queue.clone()))),
             queue,
             health,
+            is_marked,
             closing: Arc::new(trigger),
         };
         Ok((dir, task::spawn("data-directory", task)))
@@ -193,9 +206,10 @@ impl LogDir {
             .unwrap_or_else(|_| Err(queue::ended()))
     }
 
-    /// Makes everything durable that was handed over, leaves the mark of a clean shutdown, frees the lock.
-    /// The logs have been closed before.
-    pub async fn close(&self) -> Result<(), DirError> {
+    /// Makes everything durable that was handed over, leaves the clean-shutdown marker, frees the lock. The logs have been
+    /// closed before. If one has not, or a sync of one failed, the directory is closed without a marker: the next start
+    /// recovers all its logs.
+    pub async fn close(&self) -> Result<Closed, DirError> {
         self.closing.signal();
         let mut health = self.health.clone();
         let ended = task::wait(
@@ -204,23 +218,27 @@ impl LogDir {
         );
         let reason = match ended.await.as_deref() {
             Ok(Health::Offline(reason)) => reason.to_string(),
-            Ok(_) => return Ok(()),
+            Ok(_) => {
+                return Ok(Closed { marked: self.is_marked.get().is_some(), open: self.queue.open_logs() })
+            }
             Err(_) => "its task was stopped".to_owned(),
         };
         Err(DirError::Offline { dir: self.files.dir(), reason })
     }
 }
 
-/// The directory's task: the rounds, then the mark of a clean shutdown. It holds the lock.
+/// The directory's task: the rounds, then the clean-shutdown marker. It holds the lock.
 async fn run(
     rounds: RoundsTask,
     files: Files,
     lock: DirLock,
     health: HealthSender,
     closing: Shutdown,
+    marked: Arc<OnceLock<()>>,
 ) -> DirExit {
     let ended = match rounds.run(closing).await {
-        Ok(mark) => marker::write(&files, &mark).await,
+        Ok(Some(marker)) => marker::write(&files, &marker).await.map(|()| _ = marked.set(())),
+        Ok(None) => Ok(()),
         Err(error) => Err(DirError::Offline { dir: files.dir(), reason: error.reason.to_string() }),
     };
     drop(lock);

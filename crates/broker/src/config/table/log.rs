@@ -157,7 +157,7 @@ pub(super) const LOG: [ConfigDef; 21] = [
         Allowed::Any,
         "Reserve a segment's space when it is begun.",
     ))
-    .without_effect("Norn reserves space by itself"),
+    .without_effect("Norn never preallocates segments"),
     dynamic(stated(
         "log.flush.interval.messages",
         Long,

@@ -3,7 +3,11 @@
 //!
 //! One task. It owns the partitions' tasks and notices the end of each; it is told images, and looks at retention from
 //! time to time. Opening goes on beside it, a few at a time; so does the removal of files, which a crash or the shutdown cuts
-//! off and the next start ends. It ends at shutdown, after every partition has closed.
+//! off and the next start ends. It ends at shutdown, after every partition has closed ([`closing`]).
+
+mod closing;
+
+pub(crate) use closing::Ended;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,9 +48,6 @@ const OPENING_MAX: usize = 16;
 
 /// Pause before a partition whose queue was full is told again.
 const TELL_PAUSE: Duration = Duration::from_millis(50);
-
-/// How long the partitions may take to become durable and close. What is not closed by then is recovered at the next start.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the manager is started with.
 pub(crate) struct ManagerSetup {
@@ -103,6 +104,8 @@ pub(crate) struct Manager {
     /// One for each data directory.
     removers: Vec<Remover>,
     tasks: Tasks<(Id, PartitionEnd)>,
+    /// Tells all partitions at once that it is time to look at retention; see [`Setup::retention`].
+    retention: watch::Sender<Duration>,
     /// Where the directory of a partition is, from before this start.
     found: BTreeMap<LogId, usize>,
 }
@@ -129,6 +132,7 @@ impl Manager {
             tell_again: None,
             failed: BTreeMap::new(),
             tasks: Tasks::new(),
+            retention: watch::Sender::default(),
             found,
         };
         (manager, published)
@@ -146,8 +150,8 @@ impl Manager {
         }
     }
 
-    /// Runs until shutdown, then closes every partition. Gives the partitions that could not be closed in order.
-    pub async fn run(mut self) -> Vec<String> {
+    /// Runs until shutdown, then closes every partition.
+    pub async fn run(mut self) -> Ended {
         let mut images = self.setup.controller.images();
         let mut retention = clock::now() + self.setup.retention_check;
         let mut shutdown = self.setup.shutdown.clone();
@@ -349,6 +353,7 @@ impl Manager {
             published: published.clone(),
             controller: self.setup.controller.clone(),
             metrics: self.setup.metrics.clone(),
+            retention: self.retention.subscribe(),
         };
         self.tasks.spawn(format!("partition {log}"), async move { (id, actor::run(setup).await) });
         self.in_use.insert(log.dir_name(), dir);
@@ -401,9 +406,9 @@ impl Manager {
             if open.config.cleanup_policy.compact {
                 compacted += open.partition.view().log.size();
             }
-            // A full queue means that it is busy; the next round comes.
-            let _ = open.partition.queue.try_send(Message::Retain { producer_ttl });
         }
+        // Not through the queues: that of a busy partition may be full whenever it is its turn.
+        self.retention.send_replace(producer_ttl);
         self.setup.metrics.compacted_bytes(compacted);
     }
 
@@ -421,78 +426,12 @@ impl Manager {
             let table = PartitionTable::new(image, open, self.failed.values().map(|(log, _)| log.clone()));
             self.table.send_replace(Arc::new(table));
         }
-        let offline =
-            self.failed.len() + self.open.values().filter(|open| open.partition.view().is_offline()).count();
-        self.setup.metrics.partitions(
-            self.open.len(),
-            self.open.len() - offline.min(self.open.len()),
-            offline,
-        );
-    }
-
-    async fn close(mut self) -> Vec<String> {
-        // Of what was deleted last; the next start would not know that it was.
-        let image = self.setup.controller.image();
-        self.remove_deleted(&image);
-        let is_deleted = |log: &LogId| image.topic(log.topic_id).is_none();
-        // The others were not written to, and removals are ended by the next start.
-        let opening = std::mem::take(&mut self.opening).into_iter();
-        self.opening = opening.filter(|opening| is_deleted(&opening.log)).collect();
-        self.work.clear();
-        let deadline = clock::now() + CLOSE_TIMEOUT;
-        let mut failed = vec![];
-        for open in self.open.values().filter(|open| !open.removing) {
-            let last = if is_deleted(&open.id) { Message::Remove } else { Message::Close };
-            if open.partition.send(last, deadline).await.is_err() {
-                failed.push(format!("{} did not take the order to close", open.id));
-            }
+        let (mut leading, mut offline) = (0, self.failed.len());
+        for open in self.open.values() {
+            let view = open.partition.view();
+            leading += usize::from(view.leads());
+            offline += usize::from(view.is_offline());
         }
-        // The last senders: a task that could not be told ends when nobody can reach it.
-        let open = std::mem::take(&mut self.open).into_values();
-        let logs = open.map(|open| ((open.id.topic_id, open.id.partition), (open.id, open.dir))).collect();
-        self.table.send_replace(Arc::default());
-        let ended = clock::timeout_at(deadline, self.end_all(&image, logs, &mut failed));
-        if task::wait(|| "the partitions to close".into(), ended).await.is_err() {
-            failed.push(format!(
-                "{} partitions did not close, and {} logs of deleted topics were not renamed, within {CLOSE_TIMEOUT:?}",
-                self.tasks.len(),
-                self.opening.len() + self.retiring.len(),
-            ));
-        }
-        failed
-    }
-
-    /// Waits until every task has ended and every log of a deleted topic is out of use.
-    async fn end_all(
-        &mut self,
-        image: &Image,
-        mut logs: BTreeMap<Id, (LogId, usize)>,
-        failed: &mut Vec<String>,
-    ) {
-        while !(self.tasks.is_empty() && self.opening.is_empty() && self.retiring.is_empty()) {
-            select! {
-                Some(retired) = self.retiring.next(), if !self.retiring.is_empty() => self.retired(retired),
-                Some(opened) = self.opening.next(), if !self.opening.is_empty() => self.removed_unopened(opened),
-                Some((name, ended)) = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
-                    Ok((id, _)) if image.topic(id.0).is_none() => {
-                        if let Some((log, dir)) = logs.remove(&id) {
-                            self.begin_removal(log, dir);
-                        }
-                    }
-                    Ok((_, PartitionEnd::Closed(Err(cause)))) => failed.push(format!("{name}: {cause}")),
-                    Ok(_) => {}
-                    Err(_) => failed.push(format!("{name} was stopped")),
-                },
-            }
-        }
-    }
-
-    /// Removes a log whose topic was deleted while it was opened.
-    fn removed_unopened(&mut self, (log, dir, opened): OpenEnd) {
-        if opened.is_ok() {
-            self.found.insert(log.clone(), dir);
-        }
-        drop(opened);
-        self.begin_removal(log, dir);
+        self.setup.metrics.partitions(self.open.len() + self.failed.len(), leading, offline);
     }
 }

@@ -68,6 +68,16 @@ impl DiskCtl {
         self.0.with(node, |node| node.faults.end_failure(id))
     }
 
+    /// Paths of the operations that were made to fail since [`DiskCtl::forget_failed`].
+    pub fn failed(&self, node: u64) -> Vec<String> {
+        self.0.with(node, |node| node.faults.failed.iter().cloned().collect())
+    }
+
+    /// Forgets which operations were made to fail, as the process that met them has ended.
+    pub fn forget_failed(&self, node: u64) {
+        self.0.with(node, |node| node.faults.failed.clear());
+    }
+
     /// Ends the node's failures.
     pub fn clear_failures(&self, node: u64) {
         self.0.with(node, |node| node.faults.clear_failures());

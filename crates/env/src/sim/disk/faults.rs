@@ -2,6 +2,7 @@
 //!
 //! Paths in rules are whole ones, root included, as the node sees them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -114,6 +115,8 @@ pub(super) struct Faults {
     stalls: Vec<Stall>,
     rules: Vec<Rule>,
     capacities: Vec<Capacity>,
+    /// Paths of operations that were made to fail.
+    pub(super) failed: BTreeSet<String>,
 }
 
 impl Faults {
@@ -183,6 +186,9 @@ impl Faults {
             };
             *struck += u64::from(strikes);
             errno = strikes.then_some(failure.errno);
+        }
+        if errno.is_some() {
+            self.failed.insert(path.to_owned());
         }
         errno
     }

@@ -148,8 +148,9 @@ impl RoundsTask {
         }
     }
 
-    /// Runs until closed; gives what the mark of a clean shutdown is to say, or why the directory is offline.
-    pub async fn run(mut self, mut closing: Shutdown) -> Result<CleanShutdown, SyncError> {
+    /// Runs until closed; gives what the clean-shutdown marker is to say, or why the directory is offline. `None`: there
+    /// is to be no marker, because a sync of a log failed or a log has not been closed, and the next start recovers.
+    pub async fn run(mut self, mut closing: Shutdown) -> Result<Option<CleanShutdown>, SyncError> {
         let mut closed = false;
         let ended = loop {
             if self.patience.is_none() {
@@ -160,8 +161,12 @@ impl RoundsTask {
             }
             self.begin_chore();
             self.queue.set_busy(!self.batches.is_empty() || !self.postponed.is_empty());
+            if closed && self.is_unclean() {
+                // A log that hangs would hold up the end for nothing: the journal is played at the next start.
+                break Ok(false);
+            }
             if closed && self.is_idle() {
-                break self.sync_all().await;
+                break self.sync_all().await.map(|()| !self.is_unclean());
             }
             match self.next_event(&mut closing, closed).await {
                 Event::Synced(synced) => self.synced(synced),
@@ -184,10 +189,17 @@ impl RoundsTask {
         if let Err(error) = &ended {
             std::mem::take(&mut self.batches).into_values().for_each(|mut batch| batch.fail(error));
         }
-        ended.map(|()| {
-            let (ends, others) = self.points.into_iter().partition(|(log, _)| self.settled.contains(log));
-            CleanShutdown { next_sequence: self.ring.next_sequence(), ends, others }
+        ended.map(|is_clean| {
+            let queue = self.queue;
+            let ends_there = |log: &Arc<str>| self.settled.contains(log) && !queue.is_unopenable(log);
+            let (ends, others) = self.points.into_iter().partition(|(log, _)| ends_there(log));
+            is_clean.then(|| CleanShutdown { next_sequence: self.ring.next_sequence(), ends, others })
         })
+    }
+
+    /// Whether what the logs hold is known to their files only in part, so that the journal must be played.
+    fn is_unclean(&self) -> bool {
+        !self.failed.is_empty() || !self.queue.open_logs().is_empty()
     }
 
     /// Nothing waits and nothing is under way.

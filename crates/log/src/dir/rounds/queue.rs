@@ -29,6 +29,10 @@ struct State {
     keys: BTreeMap<Arc<str>, LogKey>,
     /// Directory names of which the start knew something, and that nobody has registered since.
     unopened: BTreeSet<Arc<str>>,
+    /// Logs that are open: neither closed in good order nor removed.
+    open: BTreeSet<LogKey>,
+    /// Directory names of logs that could not be opened.
+    unopenable: BTreeSet<Arc<str>>,
     next_key: u64,
     /// A round is under way.
     busy: bool,
@@ -73,9 +77,28 @@ impl Queue {
     /// The log was closed or removed, and nothing of it waits or is under way.
     pub fn unregister(&self, key: LogKey) {
         let mut state = self.state();
+        state.open.remove(&key);
         if let Some(name) = state.names.remove(&key) {
             state.keys.remove(&name);
         }
+    }
+
+    /// As [`Queue::unregister`], of a log that could not be opened: where it ends is not known any more.
+    pub fn unregister_unopenable(&self, key: LogKey) {
+        let name = self.state().names.get(&key).cloned();
+        self.unregister(key);
+        self.state().unopenable.extend(name);
+    }
+
+    /// Directory names of the logs that are open.
+    pub fn open_logs(&self) -> Vec<Arc<str>> {
+        let state = self.state();
+        state.open.iter().filter_map(|key| state.names.get(key)).cloned().collect()
+    }
+
+    /// Whether the log could not be opened, and has not been since.
+    pub fn is_unopenable(&self, name: &str) -> bool {
+        self.state().unopenable.contains(name)
     }
 
     /// As [`Queue::unregister`], of a log that the start knew and that was not opened: it is still to be the first time.
@@ -93,6 +116,12 @@ impl Queue {
             let mut state = self.state();
             if state.closed {
                 return;
+            }
+            if matches!(item, Item::Opened(_)) {
+                state.open.insert(log);
+                if let Some(name) = state.names.get(&log).cloned() {
+                    state.unopenable.remove(&name);
+                }
             }
             state.waiting.entry(log).or_default().push(item);
         }
