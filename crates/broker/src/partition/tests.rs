@@ -84,7 +84,8 @@ fn retention_comes_however_full_the_queue_is() {
         }
         log.sync().await.unwrap();
         let end = log.end();
-        let published = Arc::new(Published::new(View::before_start(&log)));
+        let rules = norn_core::record_rules::RecordRules::of(&norn_core::metadata::TopicConfig::default());
+        let published = Arc::new(Published::new(View::before_start(&log, rules)));
         let (queue, waiting) = mpsc::channel(QUEUE_LEN);
         let retention = watch::Sender::new(Duration::MAX);
         let assigned = controller.image().topic(id.topic_id).unwrap().partitions[0].clone();
