@@ -241,7 +241,11 @@ impl<S: StateMachine> Driver<S> {
             last: raft.raft_log.last_index(),
             applied: self.applied.0,
         };
-        self.channels.status.send_if_modified(|status| std::mem::replace(status, now) != now);
+        let moved = self.channels.status.send_if_modified(|status| std::mem::replace(status, now) != now);
+        if moved {
+            let Status { term, commit, applied, .. } = now;
+            tracing::debug!(term, ?leader, commit, applied, "quorum moved");
+        }
     }
 
     /// Lets what was proposed become durable and be answered, then ends the writer. The rest is dropped,

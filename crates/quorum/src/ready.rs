@@ -46,6 +46,7 @@ impl<S: StateMachine> Driver<S> {
 
         let records = self.records(&ready);
         let number = ready.number();
+        tracing::debug!(number, entries = ready.entries().len(), records = records.len(), "ready to persist");
         if let Some(state) = ready.hs() {
             self.node.mut_store().set_hard_state(state.clone());
         }

@@ -15,7 +15,7 @@ use norn_core::{
 use norn_env::{clock, select, task};
 use norn_protocol::{types::LeaderEpoch, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{handle::Message, load};
 use crate::controller::Controller;
@@ -149,6 +149,8 @@ impl Actor {
 
     async fn step(&mut self, event: Event) {
         if let Some(state) = &mut self.state {
+            let partition = self.setup.partition.index();
+            debug!(partition, event = event.name(), group = event.group(), "group coordinator steps");
             state.step(event, clock::now(), Millis(clock::wall_ms()), &mut self.actions);
             self.perform().await;
         }
@@ -159,12 +161,17 @@ impl Actor {
         for action in actions.drain(..) {
             match action {
                 Action::Reply { slot, response } => {
+                    debug!(partition = self.setup.partition.index(), slot = slot.0, "group request answered");
                     if let Some(reply) = self.parked.remove(&slot) {
                         // The asker may have gone (its connection closed, its deadline passed).
                         let _ = reply.send(response);
                     }
                 }
-                Action::Append { token, records } => self.append(token, &records).await,
+                Action::Append { token, records } => {
+                    let partition = self.setup.partition.index();
+                    debug!(partition, append = token.0, records = records.len(), "group records to append");
+                    self.append(token, &records).await;
+                }
             }
         }
         self.actions = actions;

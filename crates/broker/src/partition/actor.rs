@@ -283,12 +283,15 @@ impl Actor {
             for action in actions.drain(..) {
                 match action {
                     Action::StartEpoch { epoch, start } => {
+                        debug!(log = %self.id, %epoch, %start, "leader epoch started");
                         if let Err(cause) = self.log.assign_epoch(epoch, start).await {
                             self.storage_failed(&cause.to_string());
                         }
                     }
                     // The value is published with everything else.
-                    Action::AdvanceHighWatermark(_) => {}
+                    Action::AdvanceHighWatermark(to) => {
+                        debug!(log = %self.id, high_watermark = %to, "high watermark advanced");
+                    }
                     Action::Answer { slot, result } => {
                         // Who has its answer must find its records, however long the rest of the turn takes.
                         self.publish();
@@ -306,6 +309,7 @@ impl Actor {
 
     fn answer(&mut self, slot: Slot, result: Result<Offset, ErrorCode>) {
         if let Some(waiting) = self.waiting.remove(&slot) {
+            debug!(log = %self.id, ?result, "produce answered");
             let log_start = self.log.start();
             let log_append_time = waiting.log_append_time;
             // The producer may have gone.
@@ -340,6 +344,7 @@ impl Actor {
     async fn synced(&mut self, synced: Result<Offset, norn_log::SyncError>) {
         match synced {
             Ok(end) => {
+                debug!(log = %self.id, flushed = %end, "log flushed");
                 self.log.synced(end);
                 self.step(Event::Synced { end }).await;
                 self.sync();

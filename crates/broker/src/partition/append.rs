@@ -104,6 +104,8 @@ impl Actor {
         }
         let records = batches.iter().map(|(batch, _)| batch.header.record_count.max(0) as u64).sum();
         let bytes = batches.iter().map(|(batch, _)| batch.bytes.len() as u64).sum();
+        let first = batches.first().map(|(_, first)| first.0);
+        tracing::debug!(log = %self.id, first, end = %self.log.end(), records, bytes, "records appended");
         self.metrics.produced(records, bytes);
         self.step(Event::Appended { end: self.log.end() }).await;
         if self.log.snapshot_due() {

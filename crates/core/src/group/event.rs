@@ -61,6 +61,38 @@ pub enum Event {
     DeadlineReached,
 }
 
+impl Event {
+    /// Its name in trace lines.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Join { .. } => "join",
+            Self::Sync { .. } => "sync",
+            Self::Heartbeat { .. } => "heartbeat",
+            Self::Leave { .. } => "leave",
+            Self::CommitOffsets { .. } => "commit-offsets",
+            Self::DeleteOffsets { .. } => "delete-offsets",
+            Self::DeleteGroup { .. } => "delete-group",
+            Self::TopicDeleted { .. } => "topic-deleted",
+            Self::Appended { .. } => "appended",
+            Self::DeadlineReached => "deadline-reached",
+        }
+    }
+
+    /// The group that it is about; none if that is several or none.
+    pub fn group(&self) -> Option<&str> {
+        match self {
+            Self::Join { request, .. } => Some(&request.group_id),
+            Self::Sync { request, .. } => Some(&request.group_id),
+            Self::Heartbeat { request, .. } => Some(&request.group_id),
+            Self::Leave { request, .. } => Some(&request.group_id),
+            Self::CommitOffsets { request, .. } => Some(&request.group_id),
+            Self::DeleteOffsets { request, .. } => Some(&request.group_id),
+            Self::DeleteGroup { group_id, .. } => Some(group_id),
+            Self::TopicDeleted { .. } | Self::Appended { .. } | Self::DeadlineReached => None,
+        }
+    }
+}
+
 /// JoinGroup. What the request's version cannot say is said by the two booleans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JoinRequest {

@@ -61,6 +61,7 @@ impl PartitionLog {
         file.sync_data().await.map_err(|e| self.failed("sync", file.path(), e))?;
         self.disk.sync_dir(&self.dir).await.map_err(|e| self.failed("sync", &self.dir, e))?;
         self.note(FileNote::Truncated { segment: base, len, end }).await?;
+        tracing::debug!(log = %self.id, from = self.end.0, to = end.0, "log truncated");
 
         segment.cut(len, end, cut.max_ts);
         self.dirty.cut(base, len);

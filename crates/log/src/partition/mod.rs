@@ -267,6 +267,7 @@ impl PartitionLog {
         self.writer = created.map_err(|e| self.failed("create a segment in", &self.dir, e))?;
         self.disk.sync_dir(&self.dir).await.map_err(|e| self.failed("sync", &self.dir, e))?;
         self.note(FileNote::Created { segment: base }).await?;
+        tracing::debug!(log = %self.id, base = base.0, "segment created");
         before.push(self.writer.segment().clone());
         self.segments = before.into();
         Ok(())

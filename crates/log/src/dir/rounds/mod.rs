@@ -260,6 +260,7 @@ impl RoundsTask {
             self.postponed = ready;
             return;
         }
+        let logs = ready.len();
         let copied = self.begin_copy(&mut ready, copyable);
         for (log, mut batch) in ready {
             if batch.noted && batch.parts == 0 {
@@ -280,6 +281,8 @@ impl RoundsTask {
                 }
             }
         }
+        let (copied, syncs) = (copied.len(), self.waiting_syncs.len());
+        tracing::debug!(dir = %self.disk.root().display(), logs, copied, syncs, "group commit begun");
         if !self.round.is_empty() {
             let none = norn_env::buggify!("a round has no patience");
             self.patience = Some(clock::sleep(if none { Duration::ZERO } else { PATIENCE }).boxed());
@@ -432,6 +435,7 @@ impl RoundsTask {
     fn finish(&mut self, batch: Batch) {
         let before = self.points.get(&batch.log).copied();
         let after = batch.point_after(before);
+        tracing::debug!(log = %batch.log, flushed = ?after.map(|point| point.end), journal = batch.told, "group commit done");
         match after {
             Some(point) => self.points.insert(batch.log.clone(), point),
             None => self.points.remove(&batch.log),
