@@ -69,6 +69,9 @@ impl Director {
             let director = self.clone();
             running.spawn(format!("fault {}", fault.kind()), async move { director.apply(fault).await });
         }
+        // Not before: who waits for an end is woken by it, and what each fault does to the schedule of tasks would depend
+        // on whether another one follows.
+        clock::sleep_until(self.end).await;
         while running.join_next().await.is_some() {}
     }
 
