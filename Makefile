@@ -26,7 +26,7 @@ build: ## build target/release/norn
 build-sim: ## build target/sim/release/norn-sim
 	$(SIM) build --release --locked -p norn-sim
 
-.PHONY: test check fmt clippy unit unit-sim tools blackbox sweep-short
+.PHONY: test check fmt clippy unit unit-sim tools blackbox sweep-short corpus
 test: ## all that CI does: format, lints, unit, property and black-box tests, a short sweep
 	@tests/all.sh
 
@@ -55,6 +55,9 @@ blackbox: build tools ## real clients against real processes
 
 sweep-short: build-sim ## 100 fixed seeds and 100 derived from the commit
 	@tests/sweep-short.sh
+
+corpus: build-sim ## run the tapes that are kept in sim/corpus: does of each come what its file says
+	$(NSIM) corpus run --jobs $(JOBS)
 
 .PHONY: tidy ratchet
 tidy: ## what the tree promises about itself: dependencies, bans, lengths, documents

@@ -1,5 +1,6 @@
 //! What the simulator must know of the tree that it was built from: the names of all `sometimes!` probes of the broker's
-//! crates, so that a sweep can say which it never met, and the commit, so that a failure can be seen again.
+//! crates, so that a sweep can say which it never met, the commit, so that a failure can be seen again, and where functions
+//! begin: line tables, which is all that builds have of debug information, call an `async fn` `{async_fn#0}`.
 
 #![allow(clippy::disallowed_methods, reason = "runs when the simulator is built, not in it")]
 
@@ -25,7 +26,78 @@ fn main() -> io::Result<()> {
     names.sort();
     names.dedup();
     let list = format!("pub const KNOWN: &[&str] = &{names:#?};\n");
-    fs::write(PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets it")).join("probes.rs"), list)
+    let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets it"));
+    fs::write(out.join("probes.rs"), list)?;
+    let mut files = vec![];
+    for dir in ["env", "protocol", "core", "log", "quorum", "broker"] {
+        functions_below(
+            &crates.join(dir).join("src"),
+            &format!("crates/{dir}/src"),
+            &format!("norn_{dir}"),
+            &mut files,
+        )?;
+    }
+    functions_below(&here.join("src"), "sim/src", "norn_sim", &mut files)?;
+    files.sort();
+    let table =
+        format!("pub const FUNCTIONS: &[(&str, &[(u32, &str)])] = &{files:?};\n").replace(", [(", ", &[(");
+    fs::write(out.join("functions.rs"), table.replace(", [])", ", &[])"))
+}
+
+/// A file by its path from the root of the tree, with the first lines and the full names of its functions.
+type Functions = (String, Vec<(u32, String)>);
+
+fn functions_below(dir: &Path, shown: &str, module: &str, files: &mut Vec<Functions>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let shown = format!("{shown}/{name}");
+        if path.is_dir() {
+            functions_below(&path, &shown, &format!("{module}::{name}"), files)?;
+        } else if let Some(stem) = name.strip_suffix(".rs") {
+            let module = match stem {
+                "lib" | "main" | "mod" => module.to_owned(),
+                stem => format!("{module}::{stem}"),
+            };
+            files.push((shown, functions(&fs::read_to_string(&path)?, &module)));
+        }
+    }
+    Ok(())
+}
+
+/// Where the functions of formatted code begin.
+fn functions(text: &str, module: &str) -> Vec<(u32, String)> {
+    let mut found = vec![];
+    // What functions are inside of: a type's implementation, or the tests.
+    let mut inside = String::new();
+    for (line, number) in text.lines().zip(1..) {
+        if line == "}" {
+            inside.clear();
+        } else if let Some(rest) = line.strip_prefix("impl") {
+            let of = rest.split_once(" for ").map_or(rest, |(_, of)| of);
+            // Past the parameters of the implementation itself, if there are any.
+            let of = if of.starts_with('<') { of.split_once("> ").map_or(of, |(_, of)| of) } else { of };
+            inside =
+                format!("{}::", ident(of.trim_start().trim_start_matches("&mut ").trim_start_matches('&')));
+        } else if let Some(rest) = line.strip_prefix("mod ").filter(|rest| rest.ends_with('{')) {
+            inside = format!("{}::", ident(rest));
+        }
+        if let Some((before, rest)) = line.split_once("fn ") {
+            let is_head = before.split_whitespace().all(|word| {
+                word.starts_with("pub")
+                    || ["async", "const", "unsafe", "extern", "\"C\"", "default", "crate)"].contains(&word)
+            });
+            let name = ident(rest);
+            if is_head && !name.is_empty() {
+                found.push((number, format!("{module}::{inside}{name}")));
+            }
+        }
+    }
+    found
+}
+
+fn ident(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 /// The commit of the tree around `here`, and whether files of it were changed; none outside of a repository, or where the

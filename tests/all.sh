@@ -26,6 +26,7 @@ part 'unit and property tests' make --no-print-directory unit
 part 'unit tests of the simulation' make --no-print-directory unit-sim
 part 'clients for the black-box tests' make --no-print-directory tools
 part 'black-box tests' make --no-print-directory blackbox
+part 'kept tapes' make --no-print-directory corpus
 part 'sweep' make --no-print-directory sweep-short
 part 'known bugs, put back' make --no-print-directory mutants-quick
 summary

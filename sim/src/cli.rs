@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::corpus::{self, CorpusCommand};
 use crate::mutants::{self, MutantsArgs};
 use crate::replay::{replay, ReplayArgs};
 use crate::report::{Finding, Report, Verdict, REPORT_MARK};
 use crate::run::{run, How};
+use crate::shrink::{self, ShrinkArgs};
 use crate::sweep::{self, SweepArgs};
 use crate::tape::{Tape, TapeError};
 
@@ -33,6 +35,11 @@ enum Command {
     Sweep(SweepArgs),
     /// Run one seed or tape again and show what happens in it.
     Replay(ReplayArgs),
+    /// Strike faults, clients and topics from a seed or tape for as long as the same check still fails.
+    Shrink(ShrinkArgs),
+    /// Run the tapes that are kept in the tree, or keep another one.
+    #[command(subcommand)]
+    Corpus(CorpusCommand),
     /// Put known bugs back, one at a time, and count the seeds until the sweep finds each.
     Mutants(MutantsArgs),
 }
@@ -96,6 +103,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run_one(&args),
         Command::Sweep(args) => exit(sweep::run(&args)),
         Command::Replay(args) => exit(replay(&args)),
+        Command::Shrink(args) => exit(shrink::run(&args)),
+        Command::Corpus(command) => exit(corpus::run(&command)),
         Command::Mutants(args) => exit(mutants::run(&args)),
     }
 }

@@ -1,7 +1,7 @@
 //! `norn-sim`: the broker in a world that one seed decides.
 //!
 //! The seed draws a [`tape`], [`world`] executes it and [`run`] says what came of it, in one process. [`sweep`] is the
-//! parent of many such processes, [`mutants`] sweeps known bugs. All of it needs a build with `--cfg madsim`.
+//! parent of many such processes, [`mutants`] sweeps known bugs, [`shrink`] makes the tape of a failure small. All of it needs a build with `--cfg madsim`.
 
 // What broker code must not touch, the parent process of a sweep is made of.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
@@ -13,9 +13,15 @@ mod cli;
 #[cfg(madsim)]
 mod client;
 #[cfg(madsim)]
+mod corpus;
+#[cfg(madsim)]
 mod faults;
 #[cfg(madsim)]
+mod functions;
+#[cfg(madsim)]
 mod mutants;
+#[cfg(madsim)]
+mod names;
 #[cfg(madsim)]
 mod probes;
 #[cfg(madsim)]
@@ -24,6 +30,10 @@ mod replay;
 mod report;
 #[cfg(madsim)]
 mod run;
+#[cfg(madsim)]
+mod shrink;
+#[cfg(madsim)]
+mod signature;
 #[cfg(madsim)]
 mod sweep;
 #[cfg(madsim)]

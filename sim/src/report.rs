@@ -7,12 +7,16 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 use crate::check::AckTimes;
+use crate::signature::masked;
 
 /// The commit that this binary was built from; `unknown` where git did not say.
 pub const COMMIT: &str = env!("NORN_COMMIT");
 
 /// Marks the line of a child's output that holds its report.
 pub const REPORT_MARK: &str = "report=";
+
+/// Lines of a finding that a sweep shows; stacks have many.
+const FINDING_LINES_MAX: usize = 12;
 
 /// The kinds of verdict. Their numbers are exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,6 +109,9 @@ pub struct Report {
     /// The commit that the simulator was built from.
     #[serde(default)]
     pub commit: String,
+    /// Which build of it ran the seed, and how; only in the files of sweeps.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub build: String,
     pub verdict: Verdict,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
@@ -117,6 +124,9 @@ pub struct Report {
     /// The recorded events, where they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub captured: Vec<String>,
+    /// What clients saw of the place that was asked about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<String>,
     pub virtual_s: f64,
     pub wall_s: f64,
     pub cpu_s: f64,
@@ -151,12 +161,14 @@ impl Report {
         Self {
             seed,
             commit: COMMIT.to_owned(),
+            build: String::new(),
             verdict,
             findings: vec![finding],
             hash: "none".to_owned(),
             events: 0,
             chain: vec![],
             captured: vec![],
+            history: vec![],
             virtual_s: 0.0,
             wall_s: 0.0,
             cpu_s: 0.0,
@@ -172,37 +184,30 @@ impl Report {
         }
     }
 
+    /// The first finding as it was found: where, at which offset and when.
+    pub fn first_finding(&self) -> String {
+        let told = |finding: &Finding| {
+            let lines: Vec<&str> = finding.detail.lines().take(FINDING_LINES_MAX).collect();
+            format!("{}: {}", finding.checker, lines.join("\n    "))
+        };
+        self.findings.first().map(told).unwrap_or_default()
+    }
+
     /// The last line of a run's output.
     pub fn line(&self) -> String {
         let Self { seed, verdict, hash, events, virtual_s, wall_s, .. } = self;
         format!("seed={seed} verdict={verdict} hash={hash}@{events} events={events} virtual={virtual_s:.1}s wall={wall_s:.2}s")
     }
 
-    /// What failures are grouped by: the checker and its words, without the numbers in them.
+    /// What failures are grouped by: the checker and its words, without the numbers and names in them.
     pub fn signature(&self) -> String {
         match self.findings.first() {
             None => self.verdict.to_string(),
             Some(finding) => {
-                format!("{} {}: {}", self.verdict, finding.checker, without_numbers(&finding.detail))
+                format!("{} {}: {}", self.verdict, finding.checker, masked(&finding.detail))
             }
         }
     }
-}
-
-/// The start of the first line of `text` with each run of digits as one `#`.
-fn without_numbers(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.lines().next().unwrap_or_default().chars() {
-        match c {
-            '0'..='9' if out.ends_with('#') => {}
-            '0'..='9' => out.push('#'),
-            c => out.push(c),
-        }
-        if out.len() > 160 {
-            break;
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -140,3 +140,13 @@ pub enum Event {
     /// Something that must stay below a limit.
     Gauge { name: &'static str, value: u64, limit: u64, at: Duration },
 }
+
+impl Event {
+    /// Who waited for what when something was overdue, if this event is the first of its kind.
+    pub fn waits_when_overdue(&self) -> Option<Vec<String>> {
+        match self {
+            Self::OpOverdue { waits, .. } if !waits.is_empty() => Some(waits.clone()),
+            _ => None,
+        }
+    }
+}

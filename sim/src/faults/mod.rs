@@ -115,6 +115,50 @@ impl Fault {
         }
     }
 
+    /// The broker that it is about.
+    pub fn broker(&self) -> Option<usize> {
+        match self {
+            Self::Kill { broker, .. }
+            | Self::Restart { broker }
+            | Self::Pause { broker, .. }
+            | Self::GracefulStop { broker, .. }
+            | Self::PowerLoss { broker, .. }
+            | Self::DiskSlow { broker, .. }
+            | Self::DiskStall { broker, .. }
+            | Self::LogStall { broker, .. }
+            | Self::DiskError { broker, .. }
+            | Self::DiskFull { broker, .. }
+            | Self::BitFlip { broker, .. }
+            | Self::LinkSlow { broker, .. }
+            | Self::LinkLoss { broker, .. }
+            | Self::LinkCut { broker, .. }
+            | Self::LinkReset { broker, .. }
+            | Self::ClockJump { broker, .. }
+            | Self::ClockDrift { broker, .. } => Some(*broker),
+            Self::ClientCrash { .. } => None,
+        }
+    }
+
+    /// The data directory that it is about.
+    pub fn dir(&self) -> Option<usize> {
+        match self {
+            Self::DiskStall { dir, .. } => *dir,
+            _ => None,
+        }
+    }
+
+    /// The client that it is about; none for one about all clients, or about none.
+    pub fn client(&self) -> Option<usize> {
+        match self {
+            Self::LinkSlow { client, .. }
+            | Self::LinkLoss { client, .. }
+            | Self::LinkCut { client, .. }
+            | Self::LinkReset { client, .. } => *client,
+            Self::ClientCrash { client, .. } => Some(*client),
+            _ => None,
+        }
+    }
+
     /// The name of this kind.
     pub fn kind(&self) -> &'static str {
         match self {

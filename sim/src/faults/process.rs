@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use madsim::runtime::Handle;
+use norn_env::clock;
 use norn_env::sim::{world, ClockCtl};
-use norn_env::{clock, wait_report};
 
 use super::director::Director;
 use super::underway::Place;
 use super::{markers, Fault};
 use crate::report::Finding;
+use crate::run::waits::{self, CULPRITS};
 use crate::world::BrokerHost;
 
 /// A broker that is told to stop must have stopped after this, whatever its clients do.
@@ -69,8 +70,7 @@ impl Director {
     /// A process that hangs on a bad disk, or does not run at all, may take its time; what else does not end is a finding.
     fn stop_overdue(&self, host: &BrokerHost) {
         if !self.harm().any(&["disk-stall", "log-stall", "disk-slow", "disk-error", "disk-full", "pause"]) {
-            let waits = wait_report::snapshot().into_iter().filter(|wait| wait.node == host.key);
-            let waits: Vec<String> = waits.map(|wait| crate::run::wait_line(&wait)).collect();
+            let waits: Vec<String> = waits::lines(Some(host.key)).into_iter().take(CULPRITS).collect();
             let detail = format!("the broker did not stop within {STOP_MAX:?}\n{}", waits.join("\n"));
             self.harm.lock().expect("no holder panics").findings.push(Finding::new("liveness", detail));
         }

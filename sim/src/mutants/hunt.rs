@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::patch::Mutant;
 use crate::report::{Finding, Report, Verdict};
-use crate::sweep::child::Job;
+use crate::sweep::child::{Confirmed, Job};
 use crate::sweep::twice;
 
 /// Seeds without faults of which a mutant must pass one, beside the one that found it.
@@ -68,12 +68,14 @@ pub struct Hunter {
     pub budget: Option<u64>,
     pub wall_limit: Duration,
     pub stall_limit: Duration,
+    pub confirmed: Arc<Confirmed>,
 }
 
 impl Hunter {
     fn job(&self, exe: &Path, seed: u64, mutant: Option<&str>) -> Job {
         let mut job = Job::new(exe.to_owned(), seed, self.wall_limit, self.stall_limit);
         job.mutant = mutant.map(str::to_owned);
+        job.confirmed = self.confirmed.clone();
         job
     }
 

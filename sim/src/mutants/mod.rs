@@ -7,14 +7,15 @@ mod hunt;
 mod patch;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use self::hunt::{Builds, Hunt, Hunter, Outcome};
+pub use self::hunt::Builds;
+use self::hunt::{Hunt, Hunter, Outcome};
 use self::patch::{Mutant, PatchError};
 use self::tree::{Tree, TreeError};
 use crate::report::Verdict;
@@ -83,12 +84,8 @@ pub fn run(args: &MutantsArgs) -> Result<Verdict, MutantsError> {
     };
     let (together, alone) = tree.combine(&all)?;
     println!("{} mutants apply, {} share a build", all.len(), together.len());
-    let mut builds =
-        Builds { together: tree.build("norn-sim", &together, &args.profile)?, alone: BTreeMap::new() };
-    for mutant in alone.into_iter().filter(|mutant| args.check || args.quick || wanted(mutant)) {
-        let build = tree.build(&format!("norn-sim-{}", mutant.id), &[mutant], &args.profile)?;
-        builds.alone.insert(mutant.id.clone(), build);
-    }
+    let alone = alone.into_iter().filter(|mutant| args.check || args.quick || wanted(mutant));
+    let builds = build_all(&tree, &together, alone, &args.profile)?;
     if args.check {
         println!("all compile");
         return Ok(Verdict::Pass);
@@ -99,6 +96,7 @@ pub fn run(args: &MutantsArgs) -> Result<Verdict, MutantsError> {
         budget: args.budget,
         wall_limit: Duration::from_secs(args.wall_limit),
         stall_limit: Duration::from_secs(args.stall_limit),
+        confirmed: Default::default(),
     };
     let mut hunts = vec![];
     for mutant in all.iter().filter(wanted) {
@@ -113,6 +111,32 @@ pub fn run(args: &MutantsArgs) -> Result<Verdict, MutantsError> {
     print_board(&hunter, &hunts, &all, &builds);
     let found = hunts.iter().all(|hunt| matches!(hunt.outcome, Outcome::Found { .. }));
     Ok(if found { Verdict::Pass } else { Verdict::Harness })
+}
+
+/// Builds these known bugs, ready to be put back.
+pub fn build(ids: &BTreeSet<&str>, profile: &str) -> Result<Builds, MutantsError> {
+    let tree = Tree::here()?;
+    let all = Mutant::load_all(&tree.patches())?;
+    if let Some(unknown) = ids.iter().find(|id| all.iter().all(|mutant| mutant.id != **id)) {
+        return Err(MutantsError::Unknown((*unknown).to_owned()));
+    }
+    let (together, alone) = tree.combine(&all)?;
+    let alone = alone.into_iter().filter(|mutant| ids.contains(mutant.id.as_str()));
+    build_all(&tree, &together, alone, profile)
+}
+
+fn build_all<'a>(
+    tree: &Tree,
+    together: &[&Mutant],
+    alone: impl Iterator<Item = &'a Mutant>,
+    profile: &str,
+) -> Result<Builds, MutantsError> {
+    let mut builds = Builds { together: tree.build("norn-sim", together, profile)?, alone: BTreeMap::new() };
+    for mutant in alone {
+        let build = tree.build(&format!("norn-sim-{}", mutant.id), &[mutant], profile)?;
+        builds.alone.insert(mutant.id.clone(), build);
+    }
+    Ok(builds)
 }
 
 fn told(outcome: &Outcome) -> String {

@@ -29,7 +29,7 @@ fn healthy(seed: u64) -> Tape {
     tape.clients.topics =
         (0..TOPICS).map(|n| crate::workload::TopicPlan { name: format!("t{n}"), ..topic.clone() }).collect();
     let style = Style { versions: VersionChoice::Newest, request_timeout_ms: 30_000 };
-    let client = |role| ClientPlan { style: style.clone(), think_ms: 10, role };
+    let client = |role| ClientPlan { number: 0, style: style.clone(), think_ms: 10, role };
     tape.clients.clients = (0..TOPICS)
         .flat_map(|topic| {
             let topics = vec![topic];
@@ -52,7 +52,13 @@ fn healthy(seed: u64) -> Tape {
             [client(produce), client(consume)]
         })
         .collect();
+    number(&mut tape);
     tape
+}
+
+/// Numbers the clients by their places.
+fn number(tape: &mut Tape) {
+    tape.clients.clients.iter_mut().enumerate().for_each(|(number, client)| client.number = number);
 }
 
 fn acks(tape: Tape) -> BTreeMap<String, crate::check::AckTimes> {
@@ -101,6 +107,7 @@ fn clients_that_hardly_read_cost_no_other() {
         let mut client = tape.clients.clients[0].clone();
         client.role = Role::Dribbler { topic: 1 };
         tape.clients.clients.extend([client.clone(), client]);
+        number(tape);
     };
     assert_eq!(unharmed(3, dribble).len(), TOPICS);
 }

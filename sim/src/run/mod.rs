@@ -2,6 +2,7 @@
 
 mod logs;
 mod panics;
+pub mod waits;
 mod watchdog;
 
 use std::ops::Range;
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use madsim::runtime::Runtime;
 use norn_env::sim::{self, trace, Options};
-use norn_env::wait_report::TaskWait;
 
+use crate::names::named;
+use crate::replay::history::Place;
 use crate::report::{Finding, Report, Verdict};
 use crate::tape::Tape;
 use crate::world::{self, ConfigRefused, Outcome};
@@ -39,6 +41,8 @@ pub struct How {
     pub chain: bool,
     /// Records these events of the trace.
     pub capture: Range<u64>,
+    /// Tells what clients saw of this place.
+    pub history: Option<Place>,
 }
 
 /// Runs `tape` and reports. Never panics: that is a verdict.
@@ -80,7 +84,7 @@ fn simulate(tape: Tape, how: How) -> Report {
         rt.block_on(async move {
             *keep.lock().expect("no holder panics") = Some(sim::world());
             let beat = norn_env::task::spawn("watchdog's beat", watchdog::beat());
-            let outcome = sim::supervised("world", world::execute(tape, how.until)).await;
+            let outcome = sim::supervised("world", world::execute(tape, how.until, how.history)).await;
             drop(beat);
             let chain = if chain { trace::chain() } else { vec![] };
             let captured =
@@ -130,13 +134,15 @@ fn judged(seed: u64, outcome: Result<Outcome, ConfigRefused>) -> Report {
         Some(_) => Verdict::Correctness,
     };
     let mut report = Report::bare(seed, verdict, Finding::new("", ""));
-    report.findings = outcome.findings;
+    let with_names = |finding: Finding| Finding { detail: named(&finding.detail), ..finding };
+    report.findings = outcome.findings.into_iter().map(with_names).collect();
     report.faults = outcome.harm.counts();
     report.acked_records = outcome.stats.acked_records;
     report.acks = outcome.stats.acks;
     report.fetched_records = outcome.stats.fetched_records;
     report.commits = outcome.stats.commits;
     report.waits = outcome.waits;
+    report.history = outcome.history;
     report
 }
 
@@ -153,13 +159,6 @@ fn judge_errors(report: &mut Report) {
     if report.verdict == Verdict::Pass {
         report.verdict = Verdict::Correctness;
     }
-}
-
-/// One line of the wait-for report.
-pub fn wait_line(wait: &TaskWait) -> String {
-    let TaskWait { node_name, task, spawned_at, waits_for, since, .. } = wait;
-    let what = waits_for.as_deref().unwrap_or("(it does not say)");
-    format!("{node_name}: {task} waits for {what} since {:.3}s ({spawned_at})", since.as_secs_f64())
 }
 
 /// CPU time of this process so far, in seconds.

@@ -3,6 +3,7 @@
 use std::backtrace::Backtrace;
 use std::sync::Mutex;
 
+use crate::functions::function_at;
 use crate::report::{Finding, Verdict};
 
 struct Panic {
@@ -63,7 +64,9 @@ pub fn own_frames(stack: &str) -> String {
         let (frame, Some(place)) = (pair[0], pair[1].strip_prefix("at ").and_then(own_place)) else {
             continue;
         };
-        let name = frame.split_once(": ").map_or(frame, |(_, name)| name);
+        let told = frame.split_once(": ").map_or(frame, |(_, name)| name);
+        // Builds have the names of whole functions only: closures and futures are called by what they are.
+        let name = function_at(place).unwrap_or(told);
         frames.push(format!("{} at {place}", name.chars().take(NAME_MAX).collect::<String>()));
     }
     frames.truncate(FRAMES_MAX);

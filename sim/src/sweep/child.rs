@@ -1,11 +1,14 @@
 //! One seed in a process of its own, with nothing of this one's environment, addresses or leftovers.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::interrupt;
 use crate::report::{Finding, Report, Verdict, COMMIT, REPORT_MARK};
 use crate::run::{seconds, ASK_PERSONA};
 
@@ -33,13 +36,26 @@ pub struct Job {
     pub mutant: Option<String>,
     /// More arguments of `norn-sim run`.
     pub args: Vec<String>,
+    /// Hangs that need no more confirmation.
+    pub confirmed: Arc<Confirmed>,
+}
+
+/// The hangs that were seen twice, by mutant and signature: what one of them costs, many need not cost again.
+#[derive(Debug, Default)]
+pub struct Confirmed(Mutex<BTreeSet<(Option<String>, String)>>);
+
+impl Confirmed {
+    fn set(&self) -> MutexGuard<'_, BTreeSet<(Option<String>, String)>> {
+        self.0.lock().expect("no holder panics")
+    }
 }
 
 impl Job {
     /// A plain run of `seed` by this binary.
     pub fn new(exe: PathBuf, seed: u64, wall_limit: Duration, stall_limit: Duration) -> Self {
         let mutant = std::env::var(MUTANT_VAR).ok();
-        Self { exe, seed, aslr: false, wall_limit, stall_limit, mutant, args: vec![] }
+        let confirmed = Arc::default();
+        Self { exe, seed, aslr: false, wall_limit, stall_limit, mutant, args: vec![], confirmed }
     }
 
     /// The same with another argument.
@@ -67,13 +83,20 @@ impl Job {
         format!("{mutant}{exe} {how}{args}  # commit {COMMIT}")
     }
 
-    /// Runs the seed; a hang is confirmed by one more run at four times the limits, since wall time lies on loaded machines.
+    /// Runs the seed; a hang is confirmed by one more run at four times the limits, since wall time lies on loaded
+    /// machines. One run is enough for a hang that was confirmed before.
     pub fn run_confirmed(&self) -> Report {
         let report = self.run();
-        if report.verdict != Verdict::Hang {
+        let hang = |report: &Report| (self.mutant.clone(), report.signature());
+        if report.verdict != Verdict::Hang || self.confirmed.set().contains(&hang(&report)) {
             return report;
         }
-        Self { wall_limit: self.wall_limit * 4, stall_limit: self.stall_limit * 4, ..self.clone() }.run()
+        let limits = (self.wall_limit * 4, self.stall_limit * 4);
+        let report = Self { wall_limit: limits.0, stall_limit: limits.1, ..self.clone() }.run();
+        if report.verdict == Verdict::Hang && !interrupt::asked() {
+            self.confirmed.set().insert(hang(&report));
+        }
+        report
     }
 
     /// Runs the seed to its end, or to the wall limit.
@@ -144,12 +167,12 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<St
     })
 }
 
-/// Waits for the child; kills it at the deadline, and says so with `None`. With it comes the CPU time that it took.
+/// Waits for the child; kills it at the deadline, or when somebody asks for the end, and says so with `None`. With it comes the CPU time that it took.
 fn wait(child: &mut Child, deadline: Instant) -> (Option<ExitStatus>, f64) {
     loop {
         match reap(child, libc::WNOHANG) {
             Some((status, cpu_s)) => return (Some(status), cpu_s),
-            None if Instant::now() < deadline => std::thread::sleep(LOOK),
+            None if Instant::now() < deadline && !interrupt::asked() => std::thread::sleep(LOOK),
             None => {
                 let _ = child.kill();
                 return (None, reap(child, 0).map_or(0.0, |(_, cpu_s)| cpu_s));
@@ -202,6 +225,28 @@ mod tests {
         let (status, cpu_s) = wait(&mut busy, Instant::now() + Duration::from_millis(300));
         assert_eq!(status, None);
         assert!(cpu_s > 0.0, "{cpu_s}");
+    }
+
+    #[test]
+    fn one_hang_is_confirmed_once() {
+        let dir = std::env::temp_dir().join(format!("norn-sim-confirm-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("there is room for a directory");
+        let (exe, runs) = (dir.join("hangs"), dir.join("runs"));
+        let hang = Report::bare(7, Verdict::Hang, Finding::new("hang", "virtual time stands still in x"));
+        let json = serde_json::to_string(&hang).expect("a report is JSON");
+        let script = format!("#!/bin/sh\necho run >> {}\necho '{REPORT_MARK}{json}'\n", runs.display());
+        std::fs::write(&exe, script).expect("there is room for a script");
+        let mut mode = std::fs::metadata(&exe).expect("it was just written").permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+        std::fs::set_permissions(&exe, mode).expect("it is ours");
+        let limit = Duration::from_secs(10);
+        let job = Job { mutant: None, ..Job::new(exe, 7, limit, limit) };
+        for expected in [2, 3, 4] {
+            assert_eq!(job.clone().run_confirmed().verdict, Verdict::Hang);
+            let count = std::fs::read_to_string(&runs).map_or(0, |runs| runs.lines().count());
+            assert_eq!(count, expected);
+        }
+        std::fs::remove_dir_all(&dir).expect("it was just written");
     }
 
     #[test]

@@ -1,22 +1,27 @@
 //! Many seeds, each in a process of its own: progress, failures as they come, a summary and a verdict at the end.
 
+mod build;
 pub mod child;
+pub mod interrupt;
 mod junit;
+pub mod pool;
+pub mod progress;
 pub mod summary;
 pub mod twice;
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{mpsc, Arc};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use self::child::Job;
+use self::child::{Confirmed, Job};
+use self::progress::Progress;
 use self::summary::Summary;
 use crate::report::{Report, Verdict, COMMIT};
 
@@ -38,7 +43,7 @@ pub struct SweepArgs {
     /// Write a line of JSON for each seed, and one for the summary.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Pass over seeds that the JSON file already has as passed with this commit, and add to it.
+    /// Pass over seeds that the JSON file already has as passed by this very build, and add to it.
     #[arg(long, requires = "json")]
     pub resume: bool,
     /// Write JUnit XML.
@@ -56,6 +61,9 @@ pub struct SweepArgs {
     /// Leave all faults out of the worlds.
     #[arg(long)]
     pub no_faults: bool,
+    /// Start no more seeds once one has failed.
+    #[arg(long)]
+    pub fail_fast: bool,
 }
 
 /// Why a sweep could not be run.
@@ -78,17 +86,12 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
         (None, Some(_)) => 1..u64::MAX,
         (None, None) => return Err(SweepError::NoSeeds),
     };
+    let build = build(args, &exe)?;
     let again = |report: &Report| job(args, &exe, report.seed).again(report.verdict);
-    let mut done = vec![];
-    let mut json = None;
+    let (mut done, mut json) = (vec![], None);
     if let Some(path) = &args.json {
         if args.resume {
-            let aside;
-            (done, aside) = resumed(path, &seeds);
-            println!(
-                "{} seeds are done; {aside} results of other seeds or commits are left aside",
-                done.len()
-            );
+            done = resume(path, &seeds, &build);
         }
         let mut options = OpenOptions::new();
         options.create(true).write(true).append(args.resume).truncate(!args.resume);
@@ -97,19 +100,22 @@ pub fn run(args: &SweepArgs) -> Result<Verdict, SweepError> {
     let skip: BTreeSet<u64> = done.iter().map(|report| report.seed).collect();
     let until = args.minutes.map(|minutes| began + Duration::from_secs(minutes * 60));
     let mut twice = 0;
-    let mut progress = Progress::new(&seeds, args.minutes.is_some());
-    each_seed(args, &exe, seeds, &skip, until, |report, was_twice| {
+    let total = args.minutes.is_none().then(|| seeds.end - seeds.start);
+    let mut progress = Progress::new();
+    each_seed(args, &exe, seeds, &skip, until, |mut report, was_twice| {
         twice += usize::from(was_twice);
+        report.build.clone_from(&build);
         if let Some((path, file)) = &mut json {
             let line = serde_json::to_string(&report).unwrap_or_default();
             writeln!(file, "{line}").map_err(|source| file_error(path, source))?;
         }
         if report.verdict != Verdict::Pass {
             progress.clear();
-            println!("{}\n  {}\n  {}", report.line(), report.signature(), again(&report));
+            println!("{}\n  {}\n  {}", report.line(), report.first_finding(), again(&report));
         }
         done.push(report);
-        progress.show(&done);
+        let elapsed = progress.elapsed_s();
+        progress.show(|| line(&done, total, elapsed));
         Ok(())
     })?;
     progress.clear();
@@ -140,14 +146,17 @@ fn each_seed(
     until: Option<Instant>,
     mut take: impl FnMut(Report, bool) -> Result<(), SweepError>,
 ) -> Result<(), SweepError> {
-    let next = AtomicU64::new(seeds.start);
+    let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let confirmed: Arc<Confirmed> = Arc::default();
     let first = seeds.clone().find(|seed| !skip.contains(seed));
     let (sender, receiver) = mpsc::sync_channel(0);
     std::thread::scope(|threads| {
         for _ in 0..jobs(args.jobs) {
-            let (next, seeds, sender) = (&next, &seeds, sender.clone());
+            let (next, failed, seeds, sender) = (&next, &failed, &seeds, sender.clone());
+            let confirmed = confirmed.clone();
             threads.spawn(move || {
-                while until.is_none_or(|until| Instant::now() < until) {
+                let goes_on = || !(args.fail_fast && failed.load(Relaxed));
+                while goes_on() && until.is_none_or(|until| Instant::now() < until) {
                     let seed = next.fetch_add(1, Relaxed);
                     if seed >= seeds.end {
                         return;
@@ -155,9 +164,10 @@ fn each_seed(
                     if skip.contains(&seed) {
                         continue;
                     }
-                    let job = job(args, exe, seed);
+                    let job = Job { confirmed: confirmed.clone(), ..job(args, exe, seed) };
                     let is_twice = is_twice(args, seed, first);
                     let report = if is_twice { twice::run(&job) } else { job.run_confirmed() };
+                    failed.fetch_or(report.verdict != Verdict::Pass, Relaxed);
                     if sender.send((report, is_twice)).is_err() {
                         return;
                     }
@@ -209,59 +219,36 @@ fn file_error(path: &Path, source: io::Error) -> SweepError {
     SweepError::File { path: path.display().to_string(), source }
 }
 
+/// Which build runs the seeds, and whether it leaves something out.
+fn build(args: &SweepArgs, exe: &Path) -> Result<String, SweepError> {
+    let id = build::id(exe).map_err(|source| file_error(exe, source))?;
+    Ok(if args.no_faults { format!("{id} no-faults") } else { id })
+}
+
+/// The seeds that need not be run again.
+fn resume(path: &Path, seeds: &Range<u64>, build: &str) -> Vec<Report> {
+    let (done, aside) = resumed(path, seeds, build);
+    println!("{} seeds are done; {aside} results of other seeds or builds are left aside", done.len());
+    done
+}
+
 /// The passed seeds of an earlier sweep's file, and the number of results that are not of these seeds or not of this
-/// commit; lines of another kind are passed over.
-fn resumed(path: &Path, seeds: &Range<u64>) -> (Vec<Report>, usize) {
+/// build; lines of another kind are passed over.
+fn resumed(path: &Path, seeds: &Range<u64>, build: &str) -> (Vec<Report>, usize) {
     let Ok(file) = File::open(path) else { return (vec![], 0) };
     let reports = BufReader::new(file).lines().map_while(Result::ok);
     let reports = reports.filter_map(|line| serde_json::from_str::<Report>(&line).ok());
-    let ours = |report: &Report| seeds.contains(&report.seed) && report.commit == COMMIT;
+    let ours = |report: &Report| seeds.contains(&report.seed) && report.build == build;
     let (ours, others): (Vec<Report>, Vec<Report>) = reports.partition(ours);
     (ours.into_iter().filter(|report| report.verdict == Verdict::Pass).collect(), others.len())
 }
 
-/// The line that tells how far the sweep is: written over itself on a terminal, now and then elsewhere.
-struct Progress {
-    began: Instant,
-    total: Option<u64>,
-    terminal: bool,
-    shown: Instant,
-    line_open: bool,
-}
-
-impl Progress {
-    const EVERY: Duration = Duration::from_millis(200);
-    const EVERY_IN_LOGS: Duration = Duration::from_secs(30);
-
-    fn new(seeds: &Range<u64>, endless: bool) -> Self {
-        let total = (!endless).then(|| seeds.end - seeds.start);
-        let now = Instant::now();
-        Self { began: now, total, terminal: io::stderr().is_terminal(), shown: now, line_open: false }
-    }
-
-    fn show(&mut self, done: &[Report]) {
-        let every = if self.terminal { Self::EVERY } else { Self::EVERY_IN_LOGS };
-        if self.shown.elapsed() < every {
-            return;
-        }
-        self.shown = Instant::now();
-        self.line_open = self.terminal;
-        let failed = done.iter().filter(|report| report.verdict != Verdict::Pass).count();
-        let elapsed = self.began.elapsed().as_secs_f64();
-        let of = self.total.map_or(String::new(), |total| format!(" of {total}"));
-        let rate = done.len() as f64 / elapsed.max(1e-9);
-        let line = format!("{}{of} seeds, {failed} failed, {rate:.1} seeds/s, {elapsed:.0} s", done.len());
-        match self.terminal {
-            true => eprint!("\r\x1b[K{line}"),
-            false => eprintln!("{line}"),
-        }
-    }
-
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.line_open) {
-            eprint!("\r\x1b[K");
-        }
-    }
+/// How far a sweep is.
+fn line(done: &[Report], total: Option<u64>, elapsed: f64) -> String {
+    let failed = done.iter().filter(|report| report.verdict != Verdict::Pass).count();
+    let of = total.map_or(String::new(), |total| format!(" of {total}"));
+    let rate = done.len() as f64 / elapsed.max(1e-9);
+    format!("{}{of} seeds, {failed} failed, {rate:.1} seeds/s, {elapsed:.0} s", done.len())
 }
 
 #[cfg(test)]
@@ -270,25 +257,25 @@ mod tests {
     use crate::report::Finding;
 
     #[test]
-    fn a_sweep_resumes_its_own_seeds_of_its_own_commit() {
-        let passed = |seed, commit: &str| {
+    fn a_sweep_resumes_its_own_seeds_of_its_own_build() {
+        let passed = |seed, build: &str| {
             let bare = Report::bare(seed, Verdict::Pass, Finding::new("", ""));
-            serde_json::to_string(&Report { commit: commit.to_owned(), ..bare }).unwrap_or_default()
+            serde_json::to_string(&Report { build: build.to_owned(), ..bare }).unwrap_or_default()
         };
         let failed = Report::bare(3, Verdict::Crash, Finding::new("no-panic", "x"));
         let lines = [
-            passed(1, COMMIT),
-            passed(2, "another"),
-            passed(9, COMMIT),
+            passed(1, "this"),
+            passed(2, "another of the same commit"),
+            passed(9, "this"),
             serde_json::to_string(&failed).unwrap_or_default(),
             "{}".to_owned(),
         ];
         let path = std::env::temp_dir().join(format!("norn-sim-resume-{}.json", std::process::id()));
         std::fs::write(&path, lines.join("\n")).expect("there is room for a few lines");
-        let (done, aside) = resumed(&path, &(1..5));
+        let (done, aside) = resumed(&path, &(1..5), "this");
         std::fs::remove_file(&path).expect("it was just written");
         assert_eq!(done.iter().map(|report| report.seed).collect::<Vec<_>>(), [1]);
-        assert_eq!(aside, 2);
+        assert_eq!(aside, 3);
     }
 
     #[test]
@@ -304,6 +291,7 @@ mod tests {
             stall_limit: 1,
             twice_one_in: one_in,
             no_faults: false,
+            fail_fast: false,
         };
         let twice = |one_in, seeds: Range<u64>| {
             let first = Some(seeds.start);

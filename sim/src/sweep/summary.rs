@@ -34,7 +34,9 @@ pub struct Group {
     pub verdict: Verdict,
     pub signature: String,
     pub seeds: Vec<u64>,
-    /// The command that shows the first of them again.
+    /// What was found first in the first of them.
+    pub finding: String,
+    /// The command that shows that seed again.
     pub again: String,
 }
 
@@ -82,7 +84,7 @@ impl Summary {
         let mut faults: BTreeMap<String, FaultCount> =
             Fault::KINDS.iter().map(|kind| ((*kind).to_owned(), FaultCount::default())).collect();
         let mut probes: BTreeMap<String, u64> = KNOWN.iter().map(|name| ((*name).to_owned(), 0)).collect();
-        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        let mut groups: BTreeMap<String, Vec<&Report>> = BTreeMap::new();
         for report in reports {
             for (kind, applied) in &report.faults {
                 let count = faults.entry(kind.clone()).or_default();
@@ -93,18 +95,11 @@ impl Summary {
                 *probes.entry(probe.clone()).or_default() += hits;
             }
             if report.verdict != Verdict::Pass {
-                let signature = report.signature();
-                let group = Group {
-                    verdict: report.verdict,
-                    signature: signature.clone(),
-                    seeds: vec![],
-                    again: again(report),
-                };
-                groups.entry(signature).or_insert(group).seeds.push(report.seed);
+                groups.entry(report.signature()).or_default().push(report);
             }
         }
-        let mut failures: Vec<Group> = groups.into_values().collect();
-        failures.iter_mut().for_each(|group| group.seeds.sort_unstable());
+        let groups = groups.into_iter().filter_map(|(signature, reports)| group(signature, reports, &again));
+        let mut failures: Vec<Group> = groups.collect();
         failures.sort_by_key(|group| std::cmp::Reverse(group.seeds.len()));
         // A seed that ended early did not do what a seed does.
         let whole = || reports.iter().filter(|report| report.virtual_s > 0.0 && !cut_short(report.verdict));
@@ -142,6 +137,7 @@ impl Summary {
                 verdict: report.verdict,
                 signature: format!("idle world: {}", report.signature()),
                 seeds: vec![report.seed],
+                finding: report.first_finding(),
                 again: again.to_owned(),
             });
         }
@@ -222,12 +218,26 @@ impl Summary {
         if !self.failures.is_empty() {
             println!("failures:");
         }
-        for Group { signature, seeds, again, .. } in &self.failures {
+        for Group { signature, seeds, finding, again, .. } in &self.failures {
             println!("  {} seeds ({}): {signature}", seeds.len(), first_few(seeds));
+            println!("    {finding}");
             println!("    again: {again}");
         }
         println!("sweep verdict={}", self.verdict());
     }
+}
+
+/// Failures of one signature.
+fn group(signature: String, mut reports: Vec<&Report>, again: impl Fn(&Report) -> String) -> Option<Group> {
+    reports.sort_by_key(|report| report.seed);
+    let first = reports.first()?;
+    Some(Group {
+        verdict: first.verdict,
+        signature,
+        seeds: reports.iter().map(|report| report.seed).collect(),
+        finding: first.first_finding(),
+        again: again(first),
+    })
 }
 
 /// Whether a seed with this verdict ended before its time.
@@ -314,6 +324,7 @@ mod tests {
         let summary = Summary::of(&reports, true, again);
         assert_eq!(summary.failures.len(), 2);
         assert_eq!(summary.failures[0].seeds, [10, 12]);
+        assert_eq!(summary.failures[0].finding, "x: at 10");
         assert_eq!(summary.failures[0].again, "replay --seed 10");
         assert_eq!(summary.verdict(), Verdict::Correctness);
     }

@@ -6,6 +6,7 @@ mod config;
 mod draw;
 mod idle;
 mod schedule;
+mod valid;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use norn_env::sim::disk::Latency;
 use norn_env::sim::net::NetConfig;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use config::broker_ip;
 
@@ -101,21 +103,50 @@ pub struct Phases {
     pub read_back_ms_max: u64,
 }
 
-/// Why a tape could not be read.
+/// Why a tape could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum TapeError {
     #[error("cannot read the tape {path}: {source}")]
     Read { path: String, source: std::io::Error },
+    #[error("cannot write the tape to {path}: {source}")]
+    Write { path: String, source: std::io::Error },
     #[error("{path} is not a tape: {source}")]
     Parse { path: String, source: serde_json::Error },
+    #[error("the tape {path} cannot be executed: {}", what.join("; "))]
+    Invalid { path: String, what: Vec<String> },
 }
 
 impl Tape {
-    /// Reads a tape from a file.
+    /// Reads a tape from a file. Fields that no tape has, and numbers of brokers, clients or topics that this one does not
+    /// have, are errors: a run that left them out would not be the one that the file describes.
     pub fn load(path: &Path) -> Result<Self, TapeError> {
-        let shown = || path.display().to_string();
-        let text = std::fs::read(path).map_err(|source| TapeError::Read { path: shown(), source })?;
-        serde_json::from_slice(&text).map_err(|source| TapeError::Parse { path: shown(), source })
+        let shown = path.display().to_string();
+        let text = std::fs::read(path).map_err(|source| TapeError::Read { path: shown.clone(), source })?;
+        let parsed = serde_json::from_slice(&text);
+        let mut json: Value = parsed.map_err(|source| TapeError::Parse { path: shown.clone(), source })?;
+        // A kept tape stands in its file beside what is expected of it.
+        let kept = json.get_mut("tape").map(Value::take);
+        Self::of_json(kept.unwrap_or(json), &shown)
+    }
+
+    /// The tape that a file at `path` holds as JSON.
+    pub fn of_json(json: Value, path: &str) -> Result<Self, TapeError> {
+        let path = path.to_owned();
+        let parsed = serde_json::from_value(json.clone());
+        let tape: Self = parsed.map_err(|source| TapeError::Parse { path: path.clone(), source })?;
+        let what = [valid::unknown_fields(&json, &tape), tape.contradictions()].concat();
+        if what.is_empty() {
+            Ok(tape)
+        } else {
+            Err(TapeError::Invalid { path, what })
+        }
+    }
+
+    /// Writes the tape to a file, for people to read and change.
+    pub fn save(&self, path: &Path) -> Result<(), TapeError> {
+        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::other);
+        let saved = text.and_then(|text| std::fs::write(path, text));
+        saved.map_err(|source| TapeError::Write { path: path.display().to_string(), source })
     }
 
     /// The same world and clients, without anything going wrong: not in the network of its own accord, either.

@@ -17,6 +17,7 @@ mod read_back;
 mod reading;
 mod setup;
 mod short_lived;
+mod strike;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -108,8 +109,8 @@ pub async fn drive(
     })
     .await;
     let board = Board::default();
-    for client in 0..plan.clients.len() {
-        start(client, &plan, &bootstrap, &history, &phase, &board);
+    for client in &plan.clients {
+        start(client.clone(), &plan, &bootstrap, &history, &phase, &board);
     }
     while *phase.borrow_and_update() < Phase::Heal {
         gauges(&plan, bootstrap.len(), &history);
@@ -138,7 +139,7 @@ pub async fn read_back(plan: Plan, history: History, bootstrap: Vec<SocketAddr>)
         let role = Role::Admin { topics: vec![] };
         let dice = Stream::traced(plan.seed, "reader");
         let cluster = Cluster::new(READER, "reader", bootstrap, &style, history, dice);
-        let me = ClientPlan { style, think_ms: 0, role };
+        let me = ClientPlan { number: READER as usize, style, think_ms: 0, role };
         let mut actor = Actor::new(cluster, Arc::new(plan), me, 0, phase);
         let _op = actor.begin("read everything back");
         read_back::run(&mut actor).await;
@@ -166,13 +167,14 @@ async fn on_node(name: &str, ip: IpAddr, work: impl std::future::Future<Output =
 
 /// Starts a client on a node of its own; each time that the node starts, another process of it.
 fn start(
-    client: usize,
+    me: ClientPlan,
     plan: &Arc<Plan>,
     bootstrap: &[SocketAddr],
     history: &History,
     phase: &watch::Receiver<Phase>,
     board: &Board,
 ) {
+    let client = me.number;
     let processes = Arc::new(Mutex::new(0_u32));
     let (plan, bootstrap, history) = (plan.clone(), bootstrap.to_vec(), history.clone());
     let (phase, board) = (phase.clone(), board.clone());
@@ -183,10 +185,9 @@ fn start(
             *processes - 1
         };
         let (plan, bootstrap, history) = (plan.clone(), bootstrap.clone(), history.clone());
-        let (phase, board) = (phase.clone(), board.clone());
+        let (phase, board, me) = (phase.clone(), board.clone(), me.clone());
         sim::supervised("client", async move {
             board.set(client, false);
-            let me = plan.clients[client].clone();
             let dice = Stream::traced(plan.seed, &format!("client/{client}/{number}"));
             let name = client_name(client);
             let cluster = Cluster::new(client as u32, &name, bootstrap, &me.style, history, dice);
@@ -229,11 +230,10 @@ fn gauges(plan: &Plan, brokers: usize, history: &History) {
 
 /// Records the clients that have not come to the end of their work, and what they were at.
 fn stragglers(plan: &Plan, board: &Board, history: &History) {
-    let left = (0..plan.clients.len()).filter(|client| !board.is_done(*client));
+    let left = plan.clients.iter().filter(|client| !board.is_done(client.number));
     let open: Vec<_> = left
         .map(|client| {
-            history
-                .begin(client as u32, format!("end the work of a client ({:?})", plan.clients[client].role))
+            history.begin(client.number as u32, format!("end the work of a client ({:?})", client.role))
         })
         .collect();
     overdue(history);
@@ -243,7 +243,7 @@ fn stragglers(plan: &Plan, board: &Board, history: &History) {
 /// Records all operations that have not ended, and who waits for what.
 fn overdue(history: &History) {
     let at = history.now();
-    let mut waits: Vec<String> = wait_report::snapshot().iter().map(crate::run::wait_line).collect();
+    let mut waits = crate::run::waits::lines(None);
     let open = history.with(|events| {
         let mut open = BTreeSet::new();
         for event in events {

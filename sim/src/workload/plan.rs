@@ -48,6 +48,8 @@ pub enum TrimPlan {
 /// A client and its manners.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClientPlan {
+    /// Names its host, its random stream, what it writes, and it in faults. No other client of the plan has it.
+    pub number: usize,
     pub style: Style,
     /// Pauses between two things that it does are up to this.
     pub think_ms: u64,
@@ -100,13 +102,14 @@ impl Plan {
         let default_sync = !shape.flush_async();
         let topics = topics(dice, default_sync);
         let zstd = dice.chance(0.3);
-        let clients = roles(dice, &topics).into_iter().map(|role| client(dice, role)).collect();
+        let roles = roles(dice, &topics).into_iter().enumerate();
+        let clients = roles.map(|(number, role)| client(dice, number, role)).collect();
         Self { seed: dice.u64(), topics, clients, offsets_sync: default_sync, default_sync, zstd }
     }
 
-    /// How many clients there are; they are counted from 0.
+    /// The clients' numbers are below this.
     pub fn client_count(&self) -> usize {
-        self.clients.len()
+        self.clients.iter().map(|client| client.number + 1).max().unwrap_or(0)
     }
 }
 
@@ -266,14 +269,14 @@ fn consumer(dice: &Stream, topics: &[TopicPlan]) -> Role {
     }
 }
 
-fn client(dice: &Stream, role: Role) -> ClientPlan {
+fn client(dice: &Stream, number: usize, role: Role) -> ClientPlan {
     let versions = match dice.below(4) {
         0 | 1 => VersionChoice::Newest,
         2 => VersionChoice::Any,
         _ => VersionChoice::Oldest,
     };
     let style = Style { versions, request_timeout_ms: dice.range(4_000..12_000) };
-    ClientPlan { style, think_ms: [20, 60, 150, 400][dice.below(4) as usize], role }
+    ClientPlan { number, style, think_ms: [20, 60, 150, 400][dice.below(4) as usize], role }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use norn_env::sim::{self, world};
-use norn_env::{clock, task, wait_report};
+use norn_env::{clock, task};
 use tokio::sync::watch;
 
 use broker::Exit;
@@ -19,10 +19,12 @@ pub use clients::Clients;
 pub use phase::Phase;
 pub use shape::WorldShape;
 
-use crate::check::{CheckContext, Flip, History, Stats};
+use crate::check::{CheckContext, Event, Flip, History, Stats};
 use crate::faults::director::{Director, Harm};
 use crate::faults::markers;
+use crate::replay::history::Place;
 use crate::report::Finding;
+use crate::run::waits::{self, CULPRITS};
 use crate::tape::{broker_ip, Tape};
 use crate::workload;
 
@@ -40,10 +42,17 @@ pub struct Outcome {
     pub stats: Stats,
     /// Who waited for what, when something was found.
     pub waits: Vec<String>,
+    /// What clients saw of the place that was asked about.
+    pub history: Vec<String>,
 }
 
-/// Runs the world of `tape` on the main node of the current simulation, up to `until` if that is given.
-pub async fn execute(tape: Tape, until: Option<Duration>) -> Result<Outcome, ConfigRefused> {
+/// Runs the world of `tape` on the main node of the current simulation, up to `until` if that is given. Tells what clients
+/// saw of `place`.
+pub async fn execute(
+    tape: Tape,
+    until: Option<Duration>,
+    place: Option<Place>,
+) -> Result<Outcome, ConfigRefused> {
     let history = History::new();
     let began = world().elapsed();
     let mut brokers = vec![];
@@ -56,7 +65,7 @@ pub async fn execute(tape: Tape, until: Option<Duration>) -> Result<Outcome, Con
         managers.spawn(format!("manager of {}", sim::node::name(broker.key)), broker.clone().manage());
     }
     let lived = live(&tape, brokers.clone(), history.clone(), began);
-    let outcome = match until {
+    let mut outcome = match until {
         None => lived.await,
         Some(until) => {
             let now = world().elapsed();
@@ -65,6 +74,7 @@ pub async fn execute(tape: Tape, until: Option<Duration>) -> Result<Outcome, Con
         }
     };
     drop(managers);
+    outcome.history = place.map(|place| history.with(|events| place.tell(events))).unwrap_or_default();
     Ok(outcome)
 }
 
@@ -106,7 +116,9 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, bega
     let mut read_back =
         task::spawn("read-back", workload::read_back(tape.clients.clone(), history.clone(), bootstrap));
     if clock::timeout_at(bound, &mut read_back).await.is_err() {
-        waits.extend(wait_lines());
+        if waits.is_empty() {
+            waits = wait_lines();
+        }
         let detail = format!("the read-back did not end within {} s", phases.read_back_ms_max / 1000);
         findings.push(Finding::new("liveness", detail));
     }
@@ -117,15 +129,22 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, bega
     let violations = history.verdict(&context(&brokers, &harm, began));
     let violations: Vec<Finding> =
         violations.into_iter().map(|violation| Finding::new(violation.checker, violation.detail)).collect();
-    if !violations.is_empty() && waits.is_empty() {
-        waits = wait_lines();
+    if !violations.is_empty() {
+        waits = when_it_mattered(&history, waits);
     }
     // What was lost or doubled says more than what did not end because of it.
     findings = violations.into_iter().chain(findings).chain(harm.findings.clone()).collect();
     findings.extend(last_stop(&brokers, &harm).await);
     let exits = brokers.iter().flat_map(BrokerHost::exits);
     findings.extend(exits.filter(|exit| !exit.explained).map(|exit| unexplained(&exit)));
-    Outcome { judged: true, findings, harm, stats: history.stats(), waits }
+    Outcome { judged: true, findings, harm, stats: history.stats(), waits, ..Outcome::default() }
+}
+
+/// Who waited for what: as a bound passed (`waits`, where that was a phase's), or an operation's did; else now.
+fn when_it_mattered(history: &History, waits: Vec<String>) -> Vec<String> {
+    let overdue = || history.with(|events| events.iter().find_map(Event::waits_when_overdue));
+    let of_bound = Some(waits).filter(|waits| !waits.is_empty());
+    overdue().or(of_bound).unwrap_or_else(wait_lines)
 }
 
 /// Stops the brokers as an operator does: each must come to a clean end.
@@ -137,8 +156,9 @@ async fn last_stop(brokers: &[BrokerHost], harm: &Harm) -> Vec<Finding> {
         match clock::timeout_at(clock::now() + LAST_STOP_MAX, broker.ended()).await {
             Ok(_) => findings.extend(markers::missing(broker, harm)),
             Err(_) => {
+                let waits = waits::lines(Some(broker.key)).into_iter().take(CULPRITS).collect::<Vec<_>>();
                 let detail =
-                    format!("the broker did not stop within {LAST_STOP_MAX:?}\n{}", wait_lines().join("\n"));
+                    format!("the broker did not stop within {LAST_STOP_MAX:?}\n{}", waits.join("\n"));
                 findings.push(Finding::new("liveness", detail));
             }
         }
@@ -175,7 +195,7 @@ fn context(brokers: &[BrokerHost], harm: &Harm, began: Duration) -> CheckContext
     }
 }
 
-/// The wait-for report, a line for each wait.
+/// The wait-for report, what matters most first.
 fn wait_lines() -> Vec<String> {
-    wait_report::snapshot().iter().map(crate::run::wait_line).collect()
+    waits::lines(None)
 }

@@ -1,14 +1,17 @@
 //! One world again, for a person to look at: what strikes when, the log on demand, everything that was found.
 
+pub mod history;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
+use self::history::Place;
 use crate::cli::{print_findings, stall_limit, Which, STALL_LIMIT_S};
 use crate::report::Verdict;
 use crate::run::{run, How};
-use crate::tape::{Tape, TapeError};
+use crate::tape::TapeError;
 
 /// Log lines of a replay that does not say which.
 const PHASES_AND_FAULTS: &str = "off,norn_sim=info";
@@ -28,6 +31,9 @@ pub struct ReplayArgs {
     /// are always among them.
     #[arg(long, value_name = "FILTER")]
     trace: Option<String>,
+    /// Print what clients saw of one offset: who wrote it, acknowledgements, reads, truncations.
+    #[arg(long, value_name = "TOPIC-PARTITION@OFFSET", value_parser = Place::parse)]
+    history: Option<Place>,
     /// Write the tape to this file, to change it and run it again with --tape.
     #[arg(long, value_name = "FILE")]
     save_tape: Option<PathBuf>,
@@ -44,25 +50,17 @@ impl ReplayArgs {
             until: self.until.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
             trace: Some(filter),
             stall_limit: stall_limit(self.stall_limit),
+            history: self.history.clone(),
             ..How::default()
         }
     }
 }
 
-/// Why there was nothing to replay.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    #[error(transparent)]
-    Tape(#[from] TapeError),
-    #[error("cannot write the tape to {path}: {source}")]
-    Save { path: String, source: std::io::Error },
-}
-
 /// Runs the world and prints what it shows.
-pub fn replay(args: &ReplayArgs) -> Result<Verdict, ReplayError> {
+pub fn replay(args: &ReplayArgs) -> Result<Verdict, TapeError> {
     let tape = args.which.tape()?;
     if let Some(path) = &args.save_tape {
-        save(&tape, path)?;
+        tape.save(path)?;
     }
     println!(
         "brokers: {}",
@@ -70,12 +68,9 @@ pub fn replay(args: &ReplayArgs) -> Result<Verdict, ReplayError> {
     );
     let report = run(tape, args.how());
     print_findings(&report);
+    for line in &report.history {
+        println!("{line}");
+    }
     println!("{}", report.line());
     Ok(report.verdict)
-}
-
-fn save(tape: &Tape, path: &PathBuf) -> Result<(), ReplayError> {
-    let text = serde_json::to_vec_pretty(tape).map_err(std::io::Error::other);
-    let saved = text.and_then(|text| std::fs::write(path, text));
-    saved.map_err(|source| ReplayError::Save { path: path.display().to_string(), source })
 }
