@@ -9,14 +9,16 @@ use crate::world::BrokerHost;
 const MARKER: &str = ".norn-clean-shutdown";
 
 /// Faults of the disks that do not say which directories they struck.
-const ANYWHERE: [&str; 4] = ["disk-full", "disk-stall", "log-stall", "disk-slow"];
+const ANYWHERE: [&str; 3] = ["disk-stall", "log-stall", "disk-slow"];
 
 /// The data directories without a marker, of a process that served clients, was told to stop and has done so. A directory
 /// in which an operation failed needs none; every other one does, whatever befell that one.
 pub fn missing(host: &BrokerHost, harm: &Harm) -> Option<Finding> {
     let last = host.exits().pop()?;
     let closed = last.error.as_ref().is_none_or(|error| error.contains("could be closed in order"));
-    if !host.served() || !closed || harm.any(&ANYWHERE) {
+    // A full disk is no failure of single operations either, and is counted among the faults only when it has passed.
+    let was_full = DiskCtl::current().stats(host.key).no_room > 0;
+    if !host.served() || !closed || was_full || harm.any(&ANYWHERE) {
         return None;
     }
     let without = unmarked(host);

@@ -154,7 +154,8 @@ async fn last_stop(brokers: &[BrokerHost], harm: &Harm) -> Vec<Finding> {
         broker.hold();
         broker.tell_to_stop();
         match clock::timeout_at(clock::now() + LAST_STOP_MAX, broker.ended()).await {
-            Ok(_) => findings.extend(markers::missing(broker, harm)),
+            Ok(true) => findings.extend(markers::missing(broker, harm)),
+            Ok(false) => {}
             Err(_) => {
                 let waits = waits::lines(Some(broker.key)).into_iter().take(CULPRITS).collect::<Vec<_>>();
                 let detail =
