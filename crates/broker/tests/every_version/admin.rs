@@ -1,6 +1,7 @@
 //! The APIs that administration tools ask.
 
 use kafka_protocol::messages::{
+    alter_configs_request::{AlterConfigsResource, AlterableConfig},
     alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic},
     create_acls_request::AclCreation,
     delete_acls_request::DeleteAclsFilter,
@@ -33,6 +34,7 @@ const INVALID_UPDATE_VERSION: i16 = 95;
 
 pub async fn all(run: &mut Run) {
     cluster(run).await;
+    alter_configs(run).await;
     log_dirs(run).await;
     acls(run).await;
     nothing_there(run).await;
@@ -51,6 +53,30 @@ async fn cluster(run: &mut Run) {
         if version >= 1 {
             run.ask(version, "controllers", DescribeClusterRequest::default().with_endpoint_type(2)).await;
         }
+    }
+}
+
+async fn alter_configs(run: &mut Run) {
+    for version in served(ApiKey::AlterConfigs) {
+        run.ask(version, "empty", AlterConfigsRequest::default()).await;
+        let resource = |kind, name, key| {
+            let config = AlterableConfig::default().with_name(text(key)).with_value(Some(text("100000")));
+            AlterConfigsResource::default()
+                .with_resource_type(kind)
+                .with_resource_name(text(name))
+                .with_configs(vec![config])
+        };
+        let resources = vec![
+            resource(2, TOPIC, "retention.ms"),
+            resource(2, MISSING, "retention.ms"),
+            resource(4, "", "log.retention.ms"),
+            resource(4, "1", "node.id"),
+            resource(9, "x", "y"),
+        ];
+        let request = AlterConfigsRequest::default().with_resources(resources).with_validate_only(true);
+        let some = run.ask(version, "some", request).await.unwrap();
+        let errors: Vec<i16> = some.responses.iter().map(|one| one.error_code).collect();
+        assert_eq!(errors, [0, UNKNOWN_TOPIC, 0, INVALID_REQUEST, INVALID_REQUEST], "version {version}");
     }
 }
 
