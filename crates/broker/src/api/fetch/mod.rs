@@ -110,14 +110,7 @@ async fn target(
             pace.next().await;
             lock(&found).subscriptions.resolve(slot);
         }
-        for topic in &request.forgotten_topics_data {
-            let name: Option<Arc<str>> = (!by_id).then(|| Arc::from(topic.topic.as_str()));
-            for index in &topic.partitions {
-                pace.next().await;
-                let key = Key { name: name.clone(), id: TopicId(topic.topic_id), index: *index };
-                lock(&found).subscriptions.forget(&key);
-            }
-        }
+        forget(&found, request, by_id, &mut pace).await;
         for (key, wanted) in wanted {
             pace.next().await;
             lock(&found).subscriptions.set(key, wanted);
@@ -147,6 +140,18 @@ async fn target(
     };
     let id = lock(&session).id;
     Ok(Target { session, id, incremental: false })
+}
+
+/// Takes out of a session what the request no longer wants.
+async fn forget(session: &Mutex<FetchSession>, request: &FetchRequest, by_id: bool, pace: &mut Pace) {
+    for topic in &request.forgotten_topics_data {
+        let name: Option<Arc<str>> = (!by_id).then(|| Arc::from(topic.topic.as_str()));
+        for index in &topic.partitions {
+            pace.next().await;
+            let key = Key { name: name.clone(), id: TopicId(topic.topic_id), index: *index };
+            lock(session).subscriptions.forget(&key);
+        }
+    }
 }
 
 fn wanted(request: &FetchRequest, by_id: bool) -> Vec<(Key, Wanted)> {
