@@ -56,21 +56,33 @@ pub fn last() -> (Verdict, Finding) {
     }
 }
 
-/// The frames of a stack that are in this workspace, with their places in it.
+/// The frames of a stack that are in this workspace: their functions, with their places in it where the build has these.
 pub fn own_frames(stack: &str) -> String {
     let lines: Vec<&str> = stack.lines().map(str::trim).collect();
     let mut frames = vec![];
-    for pair in lines.windows(2) {
-        let (frame, Some(place)) = (pair[0], pair[1].strip_prefix("at ").and_then(own_place)) else {
-            continue;
-        };
-        let told = frame.split_once(": ").map_or(frame, |(_, name)| name);
-        // Builds have the names of whole functions only: closures and futures are called by what they are.
-        let name = function_at(place).unwrap_or(told);
-        frames.push(format!("{} at {place}", name.chars().take(NAME_MAX).collect::<String>()));
+    for (i, line) in lines.iter().enumerate() {
+        let number = |(number, _): &(&str, &str)| number.bytes().all(|b| b.is_ascii_digit());
+        let Some((_, name)) = line.split_once(": ").filter(number) else { continue };
+        let told = |name: &str| name.chars().take(NAME_MAX).collect::<String>();
+        match lines.get(i + 1).and_then(|next| next.strip_prefix("at ")) {
+            // Builds have the names of whole functions only: closures and futures are called by what they are.
+            Some(place) => frames.extend(
+                own_place(place)
+                    .map(|place| format!("{} at {place}", told(function_at(place).unwrap_or(name)))),
+            ),
+            None if is_own_name(name) => frames.push(told(name)),
+            None => {}
+        }
     }
     frames.truncate(FRAMES_MAX);
     frames.join("\n")
+}
+
+/// Whether a function whose place is not known is of this workspace, and not of the machinery in every stack.
+fn is_own_name(name: &str) -> bool {
+    let name = name.trim_start_matches(['<', '&']);
+    let machinery = ["norn_sim::run::", "norn_sim::main", "norn_sim::cli", "norn_env::sim::supervise"];
+    name.starts_with("norn_") && !machinery.iter().any(|machinery| name.starts_with(machinery))
 }
 
 /// A place in this workspace, from its root, wherever the tree and the current directory are; none for the machinery that
@@ -91,6 +103,16 @@ mod tests {
         let stack = "0: norn_log::append\n  at ./crates/log/src/lib.rs:7:1\n1: run\n  at /r/.cargo/registry/src/i/m/src/sim/task/mod.rs:3:4\n\
                      2: start_thread\n  at ./nptl/pthread_create.c:442:8\n3: norn_broker::start\n  at /tmp/tree/crates/broker/src/lib.rs:9:2";
         let told = "norn_log::append at crates/log/src/lib.rs:7:1\nnorn_broker::start at crates/broker/src/lib.rs:9:2";
+        assert_eq!(own_frames(stack), told);
+    }
+
+    #[test]
+    fn frames_without_places_are_told_by_their_functions() {
+        let stack = "0: norn_sim::run::watchdog::on_signal\n1: <unknown>\n2: std::sync::RwLock<T>::write\n\
+                     3: <norn_broker::State as norn_quorum::StateMachine>::publish\n4: norn_quorum::driver::Driver<S>::run\n\
+                     5: <norn_env::sim::supervise::Supervised<F> as core::future::future::Future>::poll\n6: clone3\n  at ./misc/clone3.S:81:0";
+        let told =
+            "<norn_broker::State as norn_quorum::StateMachine>::publish\nnorn_quorum::driver::Driver<S>::run";
         assert_eq!(own_frames(stack), told);
     }
 }
