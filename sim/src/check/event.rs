@@ -46,6 +46,17 @@ impl fmt::Display for Content {
     }
 }
 
+/// A record as a reader got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub offset: i64,
+    /// The leader epoch of its batch.
+    pub epoch: i32,
+    pub content: Content,
+    /// Unix ms.
+    pub timestamp: i64,
+}
+
 /// Who reads: a client, and which of its passes over a partition (numbered anew at each start and each seek).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reader {
@@ -58,6 +69,15 @@ pub struct Reader {
 pub struct Span {
     pub sent: Duration,
     pub done: Duration,
+}
+
+/// A time that ListOffsets looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedTime {
+    /// The first record that is not older (Unix ms).
+    Since(i64),
+    /// The record with the largest timestamp.
+    Largest,
 }
 
 /// What may happen to a topic's records, known before any is written.
@@ -93,8 +113,8 @@ pub enum Event {
     Acked { tp: Tp, first: Content, count: u32, base: Option<i64>, span: Span },
     /// The oldest unacknowledged batch of an idempotent producer was refused for its sequence.
     SequenceRefused { tp: Tp, first: Content, error: String, at: Duration },
-    /// Records came for a reader that stood at `position`: (offset, leader epoch, content); `hw` came with them.
-    Read { reader: Reader, tp: Tp, position: i64, hw: i64, records: Vec<(i64, i32, Content)>, span: Span },
+    /// Records came for a reader that stood at `position`; `hw` came with them.
+    Read { reader: Reader, tp: Tp, position: i64, hw: i64, records: Vec<Seen>, span: Span },
     /// The final reading of a partition went from `start` to `end`.
     ReadBack { tp: Tp, start: i64, end: i64, at: Duration },
     /// The final reading has come to its end: what it did not find is not there.
@@ -109,6 +129,14 @@ pub enum Event {
     OutOfRange { reader: Reader, tp: Tp, position: i64, span: Span },
     /// A client learned a partition's high watermark (or latest offset), and perhaps its start.
     Bounds { client: u32, tp: Tp, start: Option<i64>, hw: i64, span: Span },
+    /// Someone was told that a partition starts here: as its earliest offset, or as what DeleteRecords left.
+    Start { tp: Tp, start: i64, span: Span },
+    /// ListOffsets found a record (offset, timestamp) by its time, or that there is none.
+    TimeFound { tp: Tp, asked: AskedTime, found: Option<(i64, i64)>, span: Span },
+    /// ListOffsets could not look for a time, since what is there is corrupt.
+    TimeCorrupt { tp: Tp, span: Span },
+    /// OffsetForLeaderEpoch told the largest epoch up to the asked one, and where that ends.
+    EpochEnd { tp: Tp, asked: i32, found: Option<(i32, i64)>, span: Span },
     /// Someone asked that all before this offset be deleted.
     DeleteRecordsAsked { tp: Tp, before: i64 },
     /// Someone asked that the topic be deleted.

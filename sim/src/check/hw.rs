@@ -29,7 +29,7 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                 sights.entry(tp).or_default().push(Sight { client: Some(*client), hw: *hw, span: *span });
             }
             Event::Read { reader, tp, hw, records, span, .. } => {
-                if let Some((above, ..)) = records.last().filter(|(offset, ..)| offset >= hw) {
+                if let Some(above) = records.last().map(|seen| seen.offset).filter(|offset| offset >= hw) {
                     let at = span.done.as_secs_f64();
                     let who = reader.client;
                     found.push(format!(

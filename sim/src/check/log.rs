@@ -70,7 +70,7 @@ impl<'a> Log<'a> {
                 }
                 Event::Read { reader, tp, records, .. } if reader.client == FINAL_READER => {
                     let read = log.read_back.entry(tp).or_default();
-                    read.records.extend(records.iter().map(|(offset, _, content)| (*offset, *content)));
+                    read.records.extend(records.iter().map(|seen| (seen.offset, seen.content)));
                 }
                 Event::Corrupt { reader, tp, offset, .. } | Event::BadBytes { reader, tp, offset, .. }
                     if reader.client == FINAL_READER =>

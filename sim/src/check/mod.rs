@@ -16,15 +16,17 @@ mod history;
 mod hw;
 mod liveness;
 mod log;
+mod log_start;
 mod order;
 mod stats;
 #[cfg(test)]
 mod testing;
+mod times;
 mod unique;
 mod well_formed;
 
 pub use context::{CheckContext, Flip};
-pub use event::{Content, Event, Reader, Span, TopicFacts, Tp, Trim};
+pub use event::{AskedTime, Content, Event, Reader, Seen, Span, TopicFacts, Tp, Trim};
 pub use history::{History, OpGuard};
 pub use stats::{AckTimes, Stats};
 
@@ -47,6 +49,8 @@ const CHECKERS: &[Checker] = &[
     ("offsets-unique", unique::check),
     ("order", order::check),
     ("hw-monotonic", hw::check),
+    ("log-start", log_start::check),
+    ("offset-for-time", times::check),
     ("group-exclusive", groups::check),
     ("offset-commit-durable", commits::check),
     ("well-formed", well_formed::check),

@@ -79,8 +79,8 @@ fn readers(log: &Log<'_>) -> Vec<String> {
         if let Some(before) = last.get(&(*reader, tp)).filter(|before| *before > position) {
             found.push(format!("{tp}: {who} went back from {before} to {position} at {at:.3} s"));
         }
-        for (offset, _, _) in records {
-            if *offset != next {
+        for offset in records.iter().map(|seen| seen.offset) {
+            if offset != next {
                 found.push(format!("{tp}: {who} stood at {next} and got offset {offset} at {at:.3} s"));
                 break;
             }
@@ -144,8 +144,7 @@ fn writer(log: &Log<'_>, tp: &Tp, offsets: &RangeInclusive<i64>) -> Option<u32> 
             Some(first.client)
         }
         Event::Read { tp: of, records, .. } if of == tp => {
-            let inside = records.iter().find(|(offset, ..)| offsets.contains(offset));
-            inside.map(|(.., content)| content.client)
+            records.iter().find(|seen| offsets.contains(&seen.offset)).map(|seen| seen.content.client)
         }
         _ => None,
     })

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::context::{CheckContext, Flip};
-use super::event::{Content, Event, Reader, Span, TopicFacts, Tp, Trim};
+use super::event::{Content, Event, Reader, Seen, Span, TopicFacts, Tp, Trim};
 use super::log::FINAL_READER;
 
 pub fn secs(s: u64) -> Duration {
@@ -36,8 +36,13 @@ pub fn produced(first: u64, count: u32) -> Event {
     Event::Produced { tp: tp(), first: content(first), count, idempotent: true }
 }
 
-fn records(base: i64, counters: &[u64]) -> Vec<(i64, i32, Content)> {
-    counters.iter().enumerate().map(|(i, counter)| (base + i as i64, 0, content(*counter))).collect()
+/// A record of epoch 0, whose timestamp is its counter.
+pub fn seen(offset: i64, counter: u64) -> Seen {
+    Seen { offset, epoch: 0, content: content(counter), timestamp: counter as i64 }
+}
+
+fn records(base: i64, counters: &[u64]) -> Vec<Seen> {
+    (base..).zip(counters).map(|(offset, counter)| seen(offset, *counter)).collect()
 }
 
 pub fn read(client: u32, base: i64, counters: &[u64]) -> Event {

@@ -52,9 +52,9 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                 let may_lose = !log.facts(&tp.topic).sync && !ctx.losses.is_empty();
                 let known = known.entry(tp).or_default();
                 let who = Who::Reader(*reader, span.done);
-                found.extend(records.iter().find_map(|(offset, epoch, content)| {
-                    let epoch = if may_lose { *epoch } else { -1 };
-                    see(known, (tp, *offset, epoch), *content, who)
+                found.extend(records.iter().find_map(|seen| {
+                    let epoch = if may_lose { seen.epoch } else { -1 };
+                    see(known, (tp, seen.offset, epoch), seen.content, who)
                 }));
             }
             Event::Acked { tp, first, count, base: Some(base), span } => {

@@ -9,7 +9,7 @@ use norn_protocol::batch::{
 use norn_protocol::compression::Compression;
 use norn_protocol::{ProducerEpoch, ProducerId, Sequence, StrBytes};
 
-use crate::check::Content;
+use crate::check::{Content, Seen};
 
 const MARK: u32 = 0x4e4f_524e;
 /// Mark, client, stream, counter and checksum.
@@ -102,8 +102,8 @@ fn content(value: Option<&Bytes>) -> Result<Content, String> {
 /// What fetched bytes hold for a reader at some position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
-    /// From the position on: offset, leader epoch, content.
-    pub records: Vec<(i64, i32, Content)>,
+    /// From the position on.
+    pub records: Vec<Seen>,
     /// Bytes that are no records of ours, and where.
     pub bad: Option<(i64, String)>,
 }
@@ -116,7 +116,7 @@ pub fn decode_batches(bytes: &[u8], position: i64) -> Decoded {
             Ok(item) => item,
             Err(BatchError::Truncated { .. }) => break,
             Err(error) => {
-                let at = decoded.records.last().map_or(position, |(offset, ..)| offset + 1);
+                let at = decoded.records.last().map_or(position, |last| last.offset + 1);
                 decoded.bad = Some((at, error.to_string()));
                 break;
             }
@@ -137,7 +137,10 @@ pub fn decode_batches(bytes: &[u8], position: i64) -> Decoded {
                 continue;
             }
             match content(record.value.as_ref()) {
-                Ok(content) => decoded.records.push((offset, header.leader_epoch.0, content)),
+                Ok(content) => {
+                    let (epoch, timestamp) = (header.leader_epoch.0, record.timestamp);
+                    decoded.records.push(Seen { offset, epoch, content, timestamp });
+                }
                 Err(error) => {
                     decoded.bad = Some((offset, error));
                     return decoded;
@@ -169,7 +172,7 @@ mod tests {
     fn a_batch_is_read_as_it_was_written() {
         for compression in Compression::ALL {
             let decoded = decode_batches(&encode_batch(&spec(compression)), 1);
-            let contents: Vec<_> = decoded.records.iter().map(|(o, _, c)| (*o, c.counter)).collect();
+            let contents: Vec<_> = decoded.records.iter().map(|seen| (seen.offset, seen.content.counter)).collect();
             assert_eq!(contents, [(1, 8), (2, 9), (3, 10)]);
             assert_eq!(decoded.bad, None);
         }

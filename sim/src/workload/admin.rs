@@ -161,8 +161,11 @@ async fn delete_records(
         .with_offset(if to_the_end { -1 } else { before });
     let of_topic = DeleteRecordsTopic::default().with_name(topic_name(&tp.topic)).with_partitions(vec![part]);
     let request = |_| DeleteRecordsRequest::default().with_topics(vec![of_topic]).with_timeout_ms(TIMEOUT_MS);
-    let (response, _) = actor.cluster.call(connection, 0, request).await?;
+    let (response, span) = actor.cluster.call(connection, 0, request).await?;
     for answer in response.topics.iter().flat_map(|topic| &topic.partitions) {
+        if answer.error_code == 0 {
+            actor.record(Event::Start { tp: tp.clone(), start: answer.low_watermark, span });
+        }
         let kept = answer.error_code == 0 && !to_the_end && answer.low_watermark < before;
         if kept {
             let low = answer.low_watermark;

@@ -8,8 +8,12 @@ use uuid::Uuid;
 
 use super::actor::Actor;
 use super::commits::fetch_committed;
-use super::reading::{earliest, latest, read_to, Reading};
-use crate::check::{Event, Tp};
+use super::reading::{earliest, epoch_end, latest, list_offset, read_to, Reading, MAX_TIMESTAMP};
+use crate::check::{Event, Seen, Tp};
+
+/// Records of each partition that are looked up by their times and epochs.
+const LOOK_UPS: u64 = 4;
+const NOTHING_READ: &Vec<Seen> = &vec![];
 
 /// Reads all topics and all groups.
 pub async fn run(actor: &mut Actor) {
@@ -63,9 +67,43 @@ async fn read(actor: &mut Actor, tp: &Tp) {
     reading.seek(actor, tp, start);
     let ends = BTreeMap::from([((tp.topic.to_string(), tp.partition), end)]);
     read_to(actor, &mut reading, &ends).await;
+    look_up(actor, tp).await;
     // Retention goes on while we read.
     let start = earliest(actor, tp).await.max(start);
     actor.record(Event::ReadBack { tp: tp.clone(), start, end, at: actor.history().now() });
+}
+
+/// Looks some of the records that were just read up by their times and epochs; what cannot be answered now is left.
+async fn look_up(actor: &mut Actor, tp: &Tp) {
+    let reader = actor.cluster.client();
+    let picked = actor.history().with(|events| {
+        // What was read last is this partition, or nothing of it was read.
+        let read: Vec<&Seen> = events
+            .iter()
+            .rev()
+            .map_while(|event| match event {
+                Event::ReadBack { .. } => None,
+                Event::Read { reader: by, tp: of, records, .. } if by.client == reader && of == tp => {
+                    Some(records)
+                }
+                _ => Some(NOTHING_READ),
+            })
+            .flatten()
+            .collect();
+        let dice = actor.cluster.dice();
+        let count = LOOK_UPS.min(read.len() as u64);
+        (0..count).map(|_| read[dice.below(read.len() as u64) as usize].clone()).collect::<Vec<Seen>>()
+    });
+    if picked.is_empty() {
+        return;
+    }
+    let (connection, _) = actor.cluster.leader(&tp.topic, tp.partition).await;
+    for Seen { timestamp, epoch, .. } in picked {
+        let time = timestamp + actor.cluster.dice().below(3) as i64 - 1;
+        let _ = list_offset(actor, &connection, tp, time).await;
+        let _ = epoch_end(actor, &connection, tp, epoch).await;
+    }
+    let _ = list_offset(actor, &connection, tp, MAX_TIMESTAMP).await;
 }
 
 /// Fetches what all groups of the history have committed.

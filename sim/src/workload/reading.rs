@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use norn_env::clock::Duration;
 use norn_protocol::client::topic_name;
 use norn_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use norn_protocol::messages::ListOffsetsRequest;
+use norn_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use norn_protocol::messages::{ListOffsetsRequest, OffsetForLeaderEpochRequest};
 use norn_protocol::ApiKey;
 use uuid::Uuid;
 
 use super::actor::Actor;
 use super::errors::{passes, CORRUPT_MESSAGE, OFFSET_OUT_OF_RANGE};
-use crate::check::{Event, Reader, Span, Tp};
+use crate::check::{AskedTime, Event, Reader, Span, Tp};
 use crate::client::{decode_batches, Appetite, CallError, Connection, Fetched, Fetcher};
 
 /// ListOffsets' names for the ends of a partition.
@@ -137,8 +140,8 @@ impl Reading {
                 actor.saw_bounds(&tp, start, part.high_watermark, span);
                 let decoded = decode_batches(&part.records, position);
                 polled.records += decoded.records.len();
-                if let Some((last, ..)) = decoded.records.last() {
-                    place.position = last + 1;
+                if let Some(last) = decoded.records.last() {
+                    place.position = last.offset + 1;
                     let (hw, records) = (part.high_watermark, decoded.records);
                     actor.record(Event::Read { reader, tp: tp.clone(), position, hw, records, span });
                     actor.cluster.worked();
@@ -195,15 +198,59 @@ pub async fn list_offset(
     match answer.error_code {
         0 => {}
         error if passes(error) => return Ok(None),
+        CORRUPT_MESSAGE => {
+            actor.record(Event::TimeCorrupt { tp: tp.clone(), span });
+            return Ok(None);
+        }
         error => {
             actor.surprise(format!("ListOffsets of {tp} at {timestamp} was answered with error {error}"));
             return Ok(None);
         }
     }
-    if timestamp == LATEST {
-        actor.saw_bounds(tp, None, answer.offset, span);
+    let found = (answer.offset >= 0).then_some((answer.offset, answer.timestamp));
+    let asked = match timestamp {
+        MAX_TIMESTAMP => Some(AskedTime::Largest),
+        time => (time >= 0).then_some(AskedTime::Since(time)),
+    };
+    match (timestamp, asked) {
+        (_, Some(asked)) => actor.record(Event::TimeFound { tp: tp.clone(), asked, found, span }),
+        (LATEST, _) => actor.saw_bounds(tp, None, answer.offset, span),
+        _ => actor.record(Event::Start { tp: tp.clone(), start: answer.offset, span }),
     }
     Ok((answer.offset >= 0).then_some(answer.offset))
+}
+
+/// Where an epoch ended, or the last one before it.
+pub async fn epoch_end(
+    actor: &mut Actor,
+    connection: &Connection,
+    tp: &Tp,
+    epoch: i32,
+) -> Result<(), CallError> {
+    let part = OffsetForLeaderPartition::default()
+        .with_partition(tp.partition)
+        .with_current_leader_epoch(-1)
+        .with_leader_epoch(epoch);
+    let of_topic =
+        OffsetForLeaderTopic::default().with_topic(topic_name(&tp.topic)).with_partitions(vec![part]);
+    let request = |_| {
+        let consumer = norn_protocol::messages::BrokerId(-1);
+        OffsetForLeaderEpochRequest::default().with_replica_id(consumer).with_topics(vec![of_topic])
+    };
+    let (response, span) = actor.cluster.call(connection, 2, request).await?;
+    for answer in response.topics.iter().flat_map(|topic| &topic.partitions) {
+        match answer.error_code {
+            0 => {
+                let found = (answer.end_offset >= 0).then_some((answer.leader_epoch, answer.end_offset));
+                actor.record(Event::EpochEnd { tp: tp.clone(), asked: epoch, found, span });
+            }
+            error if passes(error) => {}
+            error => {
+                actor.surprise(format!("OffsetForLeaderEpoch of {tp} was answered with error {error}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The latest offset of a partition: asked for until there is an answer.
