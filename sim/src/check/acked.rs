@@ -16,7 +16,7 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     let places = LazyCell::new(|| places(log));
     let mut found = vec![];
     for event in log.events {
-        let Event::Acked { tp, first, count, base, span } = event else { continue };
+        let Event::Acked { tp, first, count, base, span, .. } = event else { continue };
         let facts = log.facts(&tp.topic);
         if log.was_deleted(tp) || !facts.sync && ctx.lost_between(span.sent, Duration::MAX) {
             continue;

@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn verdict(sync: bool, mut events: Vec<Event>, ctx: &CheckContext) -> usize {
-        let facts = TopicFacts { sync, trim: Trim::Never };
+        let facts = TopicFacts { sync, trim: Trim::Never, append_time: false };
         events.insert(0, Event::Topic { topic: OFFSETS_TOPIC.into(), facts });
         check(&Log::of(&events), ctx).len()
     }

@@ -55,6 +55,12 @@ pub struct Seen {
     pub content: Content,
     /// Unix ms.
     pub timestamp: i64,
+    /// Whether the batch says that this is when the broker appended it.
+    pub appended: bool,
+    /// The timestamp that its producer gave it, which its value holds.
+    pub created: i64,
+    /// A key or headers that are not those which a record of this content has, and which these are.
+    pub odd: Option<Box<str>>,
 }
 
 /// Who reads: a client, and which of its passes over a partition (numbered anew at each start and each seek).
@@ -87,6 +93,8 @@ pub struct TopicFacts {
     pub sync: bool,
     /// Records leave at its start, by DeleteRecords (up to what was asked for) or by retention.
     pub trim: Trim,
+    /// `message.timestamp.type=LogAppendTime`: records have the time of the broker, not that of their producer.
+    pub append_time: bool,
 }
 
 /// How records leave a topic's start.
@@ -110,7 +118,8 @@ pub enum Event {
     /// A produce was sent, of `count` records from `first` on. `idempotent`: the stream's sequences have no gap.
     Produced { tp: Tp, first: Content, count: u32, idempotent: bool },
     /// A produce was acknowledged; `base` is missing where the broker only said that it has the records already.
-    Acked { tp: Tp, first: Content, count: u32, base: Option<i64>, span: Span },
+    /// `append_time` is what the broker says that it gave them.
+    Acked { tp: Tp, first: Content, count: u32, base: Option<i64>, append_time: Option<i64>, span: Span },
     /// The oldest unacknowledged batch of an idempotent producer was refused for its sequence.
     SequenceRefused { tp: Tp, first: Content, error: String, at: Duration },
     /// Records came for a reader that stood at `position`; `hw` came with them.

@@ -38,7 +38,7 @@ pub struct ReadBack {
 pub const FINAL_READER: u32 = u32::MAX;
 
 /// Topics outside of the plan (internal ones) promise nothing.
-const NO_PROMISE: TopicFacts = TopicFacts { sync: false, trim: Trim::Retention };
+const NO_PROMISE: TopicFacts = TopicFacts { sync: false, trim: Trim::Retention, append_time: false };
 
 impl<'a> Log<'a> {
     /// Reads the events once.
@@ -86,6 +86,11 @@ impl<'a> Log<'a> {
     /// What may happen to the records of a topic.
     pub fn facts(&self, topic: &str) -> TopicFacts {
         self.topics.get(topic).copied().unwrap_or(NO_PROMISE)
+    }
+
+    /// The topics whose facts are known.
+    pub fn knows(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic)
     }
 
     /// The offset below which DeleteRecords may have taken the records.

@@ -18,6 +18,7 @@ mod liveness;
 mod log;
 mod log_start;
 mod order;
+mod record_facts;
 mod stats;
 #[cfg(test)]
 mod testing;
@@ -48,6 +49,7 @@ const CHECKERS: &[Checker] = &[
     ("acked-durable", acked::check),
     ("offsets-unique", unique::check),
     ("order", order::check),
+    ("record-facts", record_facts::check),
     ("hw-monotonic", hw::check),
     ("log-start", log_start::check),
     ("offset-for-time", times::check),

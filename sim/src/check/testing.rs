@@ -24,12 +24,13 @@ pub fn content(counter: u64) -> Content {
 }
 
 pub fn topic(sync: bool, trim: Trim) -> Event {
-    Event::Topic { topic: tp().topic, facts: TopicFacts { sync, trim } }
+    Event::Topic { topic: tp().topic, facts: TopicFacts { sync, trim, append_time: false } }
 }
 
 /// Acked between seconds 1 and 2.
 pub fn acked(first: u64, count: u32, base: i64) -> Event {
-    Event::Acked { tp: tp(), first: content(first), count, base: Some(base), span: span(1, 2) }
+    let (first, base, append_time) = (content(first), Some(base), None);
+    Event::Acked { tp: tp(), first, count, base, append_time, span: span(1, 2) }
 }
 
 pub fn produced(first: u64, count: u32) -> Event {
@@ -38,7 +39,9 @@ pub fn produced(first: u64, count: u32) -> Event {
 
 /// A record of epoch 0, whose timestamp is its counter.
 pub fn seen(offset: i64, counter: u64) -> Seen {
-    Seen { offset, epoch: 0, content: content(counter), timestamp: counter as i64 }
+    let timestamp = counter as i64;
+    let (appended, created, odd) = (false, timestamp, None);
+    Seen { offset, epoch: 0, content: content(counter), timestamp, appended, created, odd }
 }
 
 fn records(base: i64, counters: &[u64]) -> Vec<Seen> {

@@ -57,7 +57,7 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                     see(known, (tp, seen.offset, epoch), seen.content, who)
                 }));
             }
-            Event::Acked { tp, first, count, base: Some(base), span } => {
+            Event::Acked { tp, first, count, base: Some(base), span, .. } => {
                 if !log.facts(&tp.topic).sync && !ctx.losses.is_empty() {
                     continue;
                 }

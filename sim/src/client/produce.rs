@@ -35,6 +35,8 @@ pub struct ProduceAnswer {
     pub error: i16,
     /// -1 if unknown.
     pub base_offset: i64,
+    /// -1 unless the topic has the broker's time.
+    pub append_time: i64,
 }
 
 impl ProduceAnswer {
@@ -42,7 +44,12 @@ impl ProduceAnswer {
     pub fn all(response: &ProduceResponse) -> Vec<Self> {
         let parts = response.responses.iter().flat_map(|topic| &topic.partition_responses);
         parts
-            .map(|part| Self { partition: part.index, error: part.error_code, base_offset: part.base_offset })
+            .map(|part| Self {
+                partition: part.index,
+                error: part.error_code,
+                base_offset: part.base_offset,
+                append_time: part.log_append_time_ms,
+            })
             .collect()
     }
 }

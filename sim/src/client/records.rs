@@ -4,7 +4,7 @@
 use bytes::{Buf, BufMut, Bytes};
 use norn_env::sim::trace::digest as checksum;
 use norn_protocol::batch::{
-    build_batch, decode_records, verify_crc, BatchError, BatchIter, BatchOptions, Header, Record,
+    build_batch, decode_records, verify_crc, BatchError, BatchIter, BatchOptions, Header, Record, TimestampType,
 };
 use norn_protocol::compression::Compression;
 use norn_protocol::{ProducerEpoch, ProducerId, Sequence, StrBytes};
@@ -12,8 +12,8 @@ use norn_protocol::{ProducerEpoch, ProducerId, Sequence, StrBytes};
 use crate::check::{Content, Seen};
 
 const MARK: u32 = 0x4e4f_524e;
-/// Mark, client, stream, counter and checksum.
-const FIXED: usize = 4 + 4 + 4 + 8 + 8;
+/// Mark, client, stream, counter, timestamp and checksum.
+const FIXED: usize = 4 + 4 + 4 + 8 + 8 + 8;
 
 /// A batch to be built.
 #[derive(Clone, Debug)]
@@ -27,7 +27,8 @@ pub struct BatchSpec {
     pub producer: Option<Sequenced>,
     /// Unix ms.
     pub timestamp: i64,
-    pub headers: bool,
+    /// Records are older than that by up to so many milliseconds, in no order; with 0 each is 1 ms younger than the last.
+    pub scatter_ms: u64,
 }
 
 /// An idempotent producer's place in its sequence.
@@ -53,29 +54,63 @@ pub fn encode_batch(spec: &BatchSpec) -> Bytes {
 
 fn record(spec: &BatchSpec, i: u64) -> Record {
     let content = Content { counter: spec.first.counter + i, ..spec.first };
-    let headers = match spec.headers {
-        // Kafka allows two of one name, and one without a value.
-        true => vec![
-            Header { key: StrBytes::from_static_str("h"), value: Some(Bytes::from_static(b"1")) },
-            Header { key: StrBytes::from_static_str("h"), value: None },
-        ],
-        false => vec![],
+    let timestamp = match spec.scatter_ms {
+        0 => spec.timestamp + i as i64,
+        scatter => spec.timestamp - (noise(content.counter) % (scatter + 1)) as i64,
     };
     Record {
-        timestamp: spec.timestamp + i as i64,
-        key: (!content.counter.is_multiple_of(3)).then(|| Bytes::from(content.counter.to_string())),
-        value: Some(value(content, spec.padding)),
-        headers,
+        timestamp,
+        key: key(content),
+        value: Some(value(content, timestamp, spec.padding)),
+        headers: headers(content),
         ..Record::default()
     }
 }
 
-fn value(content: Content, padding: usize) -> Bytes {
+/// The key of the record with this content: none, empty, binary or text.
+fn key(content: Content) -> Option<Bytes> {
+    match content.counter % 6 {
+        0 => None,
+        1 => Some(Bytes::new()),
+        2 => Some(Bytes::copy_from_slice(&content.counter.to_be_bytes())),
+        _ => Some(Bytes::from(content.counter.to_string())),
+    }
+}
+
+/// Its headers: mostly none. Kafka allows two of one name, one without a value, and one without a name.
+fn headers(content: Content) -> Vec<Header> {
+    let header = |key: &'static str, value: Option<Bytes>| {
+        let key = StrBytes::from_static_str(key);
+        Header { key, value }
+    };
+    match (content.counter + u64::from(content.stream)) % 12 {
+        0 => vec![header("h", Some(Bytes::from_static(b"1"))), header("h", None)],
+        1 => vec![header("", Some(Bytes::copy_from_slice(&content.counter.to_be_bytes())))],
+        2 => vec![header("größe", Some(Bytes::new()))],
+        _ => vec![],
+    }
+}
+
+/// What of a record is not as it was written, but for its value.
+fn odd(record: &Record, content: Content) -> Option<Box<str>> {
+    let (key, headers) = (key(content), headers(content));
+    if record.key != key {
+        return Some(format!("its key is {:?}, not {key:?}", record.key).into());
+    }
+    (record.headers != headers).then(|| format!("its headers are {:?}, not {headers:?}", record.headers).into())
+}
+
+fn noise(seed: u64) -> u64 {
+    seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33
+}
+
+fn value(content: Content, timestamp: i64, padding: usize) -> Bytes {
     let mut value = Vec::with_capacity(FIXED + padding);
     value.put_u32(MARK);
     value.put_u32(content.client);
     value.put_u32(content.stream);
     value.put_u64(content.counter);
+    value.put_i64(timestamp);
     let mut noise = content.counter ^ u64::from(content.client) << 32;
     value.extend((0..padding).map(|_| {
         // Repeats enough to be compressed, differs enough to be told apart.
@@ -86,7 +121,8 @@ fn value(content: Content, padding: usize) -> Bytes {
     Bytes::from(value)
 }
 
-fn content(value: Option<&Bytes>) -> Result<Content, String> {
+/// The content that a value names, and the timestamp that its producer gave it.
+fn content(value: Option<&Bytes>) -> Result<(Content, i64), String> {
     let value = value.ok_or("no value")?;
     let (body, sum) = value.split_last_chunk::<8>().ok_or("a value too short")?;
     if body.len() < FIXED - 8 || checksum(body) != u64::from_be_bytes(*sum) {
@@ -94,7 +130,10 @@ fn content(value: Option<&Bytes>) -> Result<Content, String> {
     }
     let mut body = body;
     match body.get_u32() {
-        MARK => Ok(Content { client: body.get_u32(), stream: body.get_u32(), counter: body.get_u64() }),
+        MARK => {
+            let content = Content { client: body.get_u32(), stream: body.get_u32(), counter: body.get_u64() };
+            Ok((content, body.get_i64()))
+        }
         mark => Err(format!("a value marked {mark:x}")),
     }
 }
@@ -137,10 +176,15 @@ pub fn decode_batches(bytes: &[u8], position: i64) -> Decoded {
                 continue;
             }
             match content(record.value.as_ref()) {
-                Ok(content) => {
-                    let (epoch, timestamp) = (header.leader_epoch.0, record.timestamp);
-                    decoded.records.push(Seen { offset, epoch, content, timestamp });
-                }
+                Ok((content, created)) => decoded.records.push(Seen {
+                    offset,
+                    epoch: header.leader_epoch.0,
+                    content,
+                    timestamp: record.timestamp,
+                    appended: header.timestamp_type() == TimestampType::LogAppend,
+                    created,
+                    odd: odd(&record, content),
+                }),
                 Err(error) => {
                     decoded.bad = Some((offset, error));
                     return decoded;
@@ -164,7 +208,7 @@ mod tests {
             compression,
             producer: None,
             timestamp: 1_000,
-            headers: true,
+            scatter_ms: 50,
         }
     }
 
@@ -172,6 +216,7 @@ mod tests {
     fn a_batch_is_read_as_it_was_written() {
         for compression in Compression::ALL {
             let decoded = decode_batches(&encode_batch(&spec(compression)), 1);
+            assert!(decoded.records.iter().all(|seen| seen.odd.is_none() && seen.timestamp == seen.created));
             let contents: Vec<_> = decoded.records.iter().map(|seen| (seen.offset, seen.content.counter)).collect();
             assert_eq!(contents, [(1, 8), (2, 9), (3, 10)]);
             assert_eq!(decoded.bad, None);
@@ -188,10 +233,26 @@ mod tests {
     }
 
     #[test]
+    fn a_key_or_headers_of_another_are_told() {
+        let spec = spec(Compression::None);
+        for counter in 0..72 {
+            let content = Content { counter, ..spec.first };
+            let whole = record(&BatchSpec { first: content, ..spec.clone() }, 0);
+            assert_eq!(odd(&whole, content), None);
+            let other = key(content).is_none().then(Bytes::new);
+            assert!(odd(&Record { key: other, ..whole.clone() }, content).is_some());
+            let mut headers = whole.headers.clone();
+            if headers.pop().is_some() {
+                assert!(odd(&Record { headers, ..whole }, content).is_some());
+            }
+        }
+    }
+
+    #[test]
     fn a_value_of_another_is_told() {
         assert!(content(Some(&Bytes::from_static(b"hello, world, this is not one of ours"))).is_err());
-        let whole = value(spec(Compression::None).first, 9);
-        assert_eq!(content(Some(&whole)), Ok(spec(Compression::None).first));
+        let whole = value(spec(Compression::None).first, 1_000, 9);
+        assert_eq!(content(Some(&whole)), Ok((spec(Compression::None).first, 1_000)));
         assert!(content(Some(&whole.slice(1..))).is_err());
     }
 }

@@ -25,6 +25,7 @@ fn healthy(seed: u64) -> Tape {
     tape.world.buggify = false;
     let mut topic = tape.clients.topics[0].clone();
     (topic.partitions, topic.sync, topic.configs) = (1, true, BTreeMap::new());
+    tape.clients.default_append_time = false;
     tape.clients.zstd = false;
     tape.clients.topics =
         (0..TOPICS).map(|n| crate::workload::TopicPlan { name: format!("t{n}"), ..topic.clone() }).collect();

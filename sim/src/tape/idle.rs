@@ -59,6 +59,7 @@ impl Tape {
                 clients: vec![],
                 offsets_sync: true,
                 default_sync: true,
+                default_append_time: false,
                 zstd: false,
             },
         }

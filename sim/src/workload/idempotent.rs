@@ -142,7 +142,7 @@ impl Producer<'_> {
             compression,
             producer: Some(Sequenced { id, epoch, base }),
             timestamp: clock::wall_ms(),
-            headers: dice.chance(0.2),
+            scatter_ms: scatter_ms(&dice),
         });
         let tp = at.tp.clone();
         let op = Arc::new(self.actor.begin(format!("produce {first} to {tp}")));
@@ -248,8 +248,11 @@ impl Producer<'_> {
             self.actor.surprise(format!("a produce to {tp} was answered without that partition"));
             return Err((batch, End::Again));
         };
-        let acked =
-            |base| Event::Acked { tp: tp.clone(), first: batch.first, count: batch.count, base, span };
+        let acked = |base| {
+            let (first, count) = (batch.first, batch.count);
+            let append_time = (answer.append_time >= 0).then_some(answer.append_time);
+            Event::Acked { tp: tp.clone(), first, count, base, append_time, span }
+        };
         // Behind a batch that failed the sequence cannot be right.
         let is_next = !failed.iter().any(|other| other.lane == batch.lane);
         match answer.error {
@@ -276,6 +279,15 @@ impl Producer<'_> {
                 Err((batch, End::Again))
             }
         }
+    }
+}
+
+/// How far the timestamps of a batch are apart.
+pub fn scatter_ms(dice: &norn_env::sim::Stream) -> u64 {
+    if dice.chance(0.3) {
+        dice.range(1..5_000)
+    } else {
+        0
     }
 }
 

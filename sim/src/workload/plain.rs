@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::actor::Actor;
 use super::errors::passes;
-use super::idempotent::compression;
+use super::idempotent::{compression, scatter_ms};
 use super::plan::Role;
 use crate::check::{Content, Event, Tp};
 use crate::client::{encode_batch, produce_request, BatchSpec, Connection, Pending, ProduceAnswer};
@@ -83,7 +83,7 @@ async fn session(actor: &mut Actor, connection: &Connection, partitions: &[Tp], 
             compression: compression(&dice, actor.plan.zstd),
             producer: None,
             timestamp: clock::wall_ms(),
-            headers: dice.chance(0.2),
+            scatter_ms: scatter_ms(&dice),
         });
         actor.record(Event::Produced { tp: tp.clone(), first, count, idempotent: false });
         let request =
@@ -112,9 +112,10 @@ async fn settle(actor: &mut Actor, oldest: Option<(Pending<'_, ProduceRequest>, 
     let Some((pending, Sent { tp, first, count })) = oldest else { return true };
     let Ok((response, span)) = pending.answer(actor.cluster.deadline()).await else { return false };
     match ProduceAnswer::all(&response)[..] {
-        [ProduceAnswer { error: 0, base_offset, .. }] => {
+        [ProduceAnswer { error: 0, base_offset, append_time, .. }] => {
             actor.cluster.worked();
-            actor.record(Event::Acked { tp, first, count, base: Some(base_offset), span });
+            let (base, append_time) = (Some(base_offset), (append_time >= 0).then_some(append_time));
+            actor.record(Event::Acked { tp, first, count, base, append_time, span });
             true
         }
         [ProduceAnswer { error, .. }] if passes(error) => false,

@@ -20,6 +20,9 @@ pub struct Plan {
     pub offsets_sync: bool,
     /// Whether topics that nobody configured do.
     pub default_sync: bool,
+    /// Whether their records get the broker's time: as the broker's settings say, whose the tape has.
+    #[serde(skip)]
+    pub default_append_time: bool,
     /// Whether some batches are compressed with zstd, which old fetches must not meet.
     pub zstd: bool,
 }
@@ -85,14 +88,16 @@ pub enum Role {
 }
 
 impl TopicPlan {
-    /// What checkers must know.
-    pub fn facts(&self) -> TopicFacts {
+    /// What checkers must know; `default_append_time` holds where the topic does not say whose time counts.
+    pub fn facts(&self, default_append_time: bool) -> TopicFacts {
         let trim = match self.trim {
             TrimPlan::Never => Trim::Never,
             TrimPlan::Records => Trim::Records,
             TrimPlan::Retention => Trim::Retention,
         };
-        TopicFacts { sync: self.sync, trim }
+        let kind = self.configs.get("message.timestamp.type");
+        let append_time = kind.map_or(default_append_time, |kind| kind == "LogAppendTime");
+        TopicFacts { sync: self.sync, trim, append_time }
     }
 }
 
@@ -100,11 +105,13 @@ impl Plan {
     /// Draws the mix for a world of this shape.
     pub fn draw(dice: &mut Stream, shape: &WorldShape) -> Self {
         let default_sync = !shape.flush_async();
-        let topics = topics(dice, default_sync);
+        let default_append_time = shape.append_time();
+        let topics = topics(dice, default_sync, default_append_time);
         let zstd = dice.chance(0.3);
         let roles = roles(dice, &topics).into_iter().enumerate();
         let clients = roles.map(|(number, role)| client(dice, number, role)).collect();
-        Self { seed: dice.u64(), topics, clients, offsets_sync: default_sync, default_sync, zstd }
+        let (seed, offsets_sync) = (dice.u64(), default_sync);
+        Self { seed, topics, clients, offsets_sync, default_sync, default_append_time, zstd }
     }
 
     /// The clients' numbers are below this.
@@ -113,9 +120,9 @@ impl Plan {
     }
 }
 
-fn topics(dice: &Stream, default_sync: bool) -> Vec<TopicPlan> {
+fn topics(dice: &Stream, default_sync: bool, append_time: bool) -> Vec<TopicPlan> {
     let count = dice.range(1..4);
-    let mut topics: Vec<TopicPlan> = (0..count).map(|i| topic(dice, i, default_sync)).collect();
+    let mut topics: Vec<TopicPlan> = (0..count).map(|i| topic(dice, i, default_sync, append_time)).collect();
     // One that keeps everything, so that each world can tell a loss.
     topics[0].trim = TrimPlan::Never;
     topics[0].configs.retain(|name, _| !name.starts_with("retention"));
@@ -133,7 +140,7 @@ fn topics(dice: &Stream, default_sync: bool) -> Vec<TopicPlan> {
     topics
 }
 
-fn topic(dice: &Stream, i: u64, default_sync: bool) -> TopicPlan {
+fn topic(dice: &Stream, i: u64, default_sync: bool, default_append_time: bool) -> TopicPlan {
     let mut configs = BTreeMap::new();
     let mut set = |name: &str, value: String| configs.insert(name.to_owned(), value);
     let mut sync = default_sync;
@@ -151,7 +158,8 @@ fn topic(dice: &Stream, i: u64, default_sync: bool) -> TopicPlan {
         set("segment.ms", dice.range(1_000..20_000).to_string());
     }
     if dice.chance(0.2) {
-        set("message.timestamp.type", "LogAppendTime".to_owned());
+        let kind = if !default_append_time { "LogAppendTime" } else { "CreateTime" };
+        set("message.timestamp.type", kind.to_owned());
     }
     if dice.chance(0.3) {
         set("index.interval.bytes", (1_u64 << dice.range(5..13)).to_string());

@@ -42,7 +42,8 @@ impl Names {
     fn next(&mut self, actor: &Actor) -> Arc<str> {
         self.next += 1;
         let name: Arc<str> = format!("own-{}-{}-{}", actor.cluster.client(), self.process, self.next).into();
-        let facts = TopicFacts { sync: actor.plan.default_sync, trim: Trim::Never };
+        let (sync, append_time) = (actor.plan.default_sync, actor.plan.default_append_time);
+        let facts = TopicFacts { sync, trim: Trim::Never, append_time };
         actor.record(Event::Topic { topic: name.clone(), facts });
         name
     }
@@ -138,8 +139,10 @@ async fn fill(actor: &mut Actor, tp: &Tp) -> bool {
         let Ok(pending) = send(actor, &connection, tp, first, count).await else { return false };
         let Ok((response, span)) = pending.answer(actor.cluster.deadline()).await else { return false };
         match ProduceAnswer::all(&response)[..] {
-            [ProduceAnswer { error: 0, base_offset, .. }] => {
-                actor.record(Event::Acked { tp: tp.clone(), first, count, base: Some(base_offset), span });
+            [ProduceAnswer { error: 0, base_offset, append_time, .. }] => {
+                let (tp, base, append_time) =
+                    (tp.clone(), Some(base_offset), (append_time >= 0).then_some(append_time));
+                actor.record(Event::Acked { tp, first, count, base, append_time, span });
             }
             _ => return false,
         }
@@ -168,7 +171,7 @@ async fn send<'a>(
     let compression = Compression::None;
     let timestamp = clock::wall_ms();
     let spec =
-        BatchSpec { first, count, padding: 30, compression, producer: None, timestamp, headers: false };
+        BatchSpec { first, count, padding: 30, compression, producer: None, timestamp, scatter_ms: 0 };
     let parts = vec![(tp.partition, encode_batch(&spec))];
     let request = produce_request(version, -1, TIMEOUT_MS, (&tp.topic, tp.id), parts);
     connection.send_at(version, &request).await

@@ -14,4 +14,9 @@ impl WorldShape {
     pub fn flush_async(&self) -> bool {
         self.settings.get("flush.mode").is_some_and(|mode| mode == "async")
     }
+
+    /// Whether their records get the broker's time.
+    pub fn append_time(&self) -> bool {
+        self.settings.get("log.message.timestamp.type").is_some_and(|kind| kind == "LogAppendTime")
+    }
 }
