@@ -1,5 +1,6 @@
 //! What clients record: facts about requests and their answers, never conclusions.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,15 @@ pub struct Seen {
     pub created: i64,
     /// A key or headers that are not those which a record of this content has, and which these are.
     pub odd: Option<Box<str>>,
+}
+
+/// A topic in a listing of all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedTopic {
+    pub name: Arc<str>,
+    /// Nil in versions that do not tell.
+    pub id: Uuid,
+    pub partitions: Vec<i32>,
 }
 
 /// Who reads: a client, and which of its passes over a partition (numbered anew at each start and each seek).
@@ -150,6 +160,23 @@ pub enum Event {
     DeleteRecordsAsked { tp: Tp, before: i64 },
     /// Someone asked that the topic be deleted.
     DeleteTopicAsked { topic: Arc<str>, id: Uuid },
+    /// It was acknowledged.
+    DeleteTopicAcked { topic: Arc<str>, id: Uuid, at: Duration },
+    /// Someone asked that a topic have so many partitions.
+    PartitionsAsked { topic: Arc<str>, id: Uuid, count: i32 },
+    /// It has them now, be it that it was created, be it that it grew.
+    PartitionsAcked { topic: Arc<str>, id: Uuid, count: i32, at: Duration },
+    /// All topics were listed.
+    Listed { topics: Vec<ListedTopic>, span: Span },
+    /// The logs that are on the disks, by their directories, with their topics' ids as displayed. What is deleted leaves
+    /// `removed_after` later.
+    OnDisk { logs: Vec<(String, String)>, removed_after: Duration, at: Duration },
+    /// A change of a topic's setting was sent: to a value, or back to the default.
+    SettingSent { change: u64, topic: Arc<str>, name: String, value: Option<String>, at: Duration },
+    /// Its answer: acknowledged or refused.
+    SettingDone { change: u64, acked: bool, at: Duration },
+    /// The settings that a topic has of its own were described.
+    SettingsDescribed { topic: Arc<str>, settings: BTreeMap<String, String>, span: Span },
     /// A member of a group was given these partitions in this generation.
     Assigned {
         group: Arc<str>,

@@ -67,7 +67,10 @@ mod tests {
     use super::*;
 
     fn offsets_topic() -> Event {
-        Event::Topic { topic: OFFSETS_TOPIC.into(), facts: TopicFacts { sync: true, trim: Trim::Never, append_time: false } }
+        Event::Topic {
+            topic: OFFSETS_TOPIC.into(),
+            facts: TopicFacts { sync: true, trim: Trim::Never, append_time: false },
+        }
     }
 
     fn assigned(generation: i32, member: &str, partitions: &[i32], at: u64) -> Event {

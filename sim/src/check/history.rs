@@ -56,6 +56,14 @@ impl History {
         OpGuard { history: self.clone(), op }
     }
 
+    /// Begins a change of a topic's setting, to a value or back to the default; its number.
+    pub fn set_setting(&self, topic: &str, name: &str, value: Option<String>) -> u64 {
+        let change = self.next_id();
+        let (topic, name) = (topic.into(), name.to_owned());
+        self.record(Event::SettingSent { change, topic, name, value, at: self.now() });
+        change
+    }
+
     /// Reads all that was recorded so far.
     pub fn with<T>(&self, read: impl FnOnce(&[Event]) -> T) -> T {
         read(&self.inner.lock().expect("no holder panics").events)

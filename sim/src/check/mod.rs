@@ -17,8 +17,10 @@ mod hw;
 mod liveness;
 mod log;
 mod log_start;
+mod metadata;
 mod order;
 mod record_facts;
+mod settings;
 mod stats;
 #[cfg(test)]
 mod testing;
@@ -27,8 +29,9 @@ mod unique;
 mod well_formed;
 
 pub use context::{CheckContext, Flip};
-pub use event::{AskedTime, Content, Event, Reader, Seen, Span, TopicFacts, Tp, Trim};
+pub use event::{AskedTime, Content, Event, ListedTopic, Reader, Seen, Span, TopicFacts, Tp, Trim};
 pub use history::{History, OpGuard};
+pub use metadata::DELETED_FILES_LINGER;
 pub use stats::{AckTimes, Stats};
 
 use log::Log;
@@ -53,6 +56,8 @@ const CHECKERS: &[Checker] = &[
     ("hw-monotonic", hw::check),
     ("log-start", log_start::check),
     ("offset-for-time", times::check),
+    ("settings", settings::check),
+    ("metadata", metadata::check),
     ("group-exclusive", groups::check),
     ("offset-commit-durable", commits::check),
     ("well-formed", well_formed::check),

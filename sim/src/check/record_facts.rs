@@ -56,12 +56,7 @@ fn wrong(seen: &Seen, append_time: bool) -> Option<String> {
 }
 
 /// A time that an acknowledgement told and that the records do not have.
-fn untold(
-    log: &Log<'_>,
-    ctx: &CheckContext,
-    given: &BTreeMap<&Tp, Given>,
-    event: &Event,
-) -> Option<String> {
+fn untold(log: &Log<'_>, ctx: &CheckContext, given: &BTreeMap<&Tp, Given>, event: &Event) -> Option<String> {
     let Event::Acked { tp, base: Some(base), append_time, span, .. } = event else { return None };
     let facts = log.facts(&tp.topic);
     let lost = !facts.sync && ctx.lost_between(span.sent, Duration::MAX);
@@ -96,7 +91,14 @@ mod tests {
 
     fn read_of(seen: Seen) -> Event {
         let reader = Reader { client: 2, pass: 0 };
-        Event::Read { reader, tp: tp(), position: seen.offset, hw: 100, records: vec![seen], span: span(3, 4) }
+        Event::Read {
+            reader,
+            tp: tp(),
+            position: seen.offset,
+            hw: 100,
+            records: vec![seen],
+            span: span(3, 4),
+        }
     }
 
     fn acked_with(append_time: Option<i64>) -> Event {

@@ -109,7 +109,12 @@ fn known<'a>(log: &Log<'a>, ctx: &CheckContext) -> BTreeMap<&'a Tp, Known<'a>> {
 }
 
 /// What is wrong with what was found by a time.
-fn time_problem(known: &Known<'_>, asked: AskedTime, found: Option<(i64, i64)>, span: Span) -> Option<String> {
+fn time_problem(
+    known: &Known<'_>,
+    asked: AskedTime,
+    found: Option<(i64, i64)>,
+    span: Span,
+) -> Option<String> {
     let Some((offset, timestamp)) = found else {
         let fits = |seen: &&&Seen| match asked {
             AskedTime::Since(time) => seen.timestamp >= time,

@@ -4,7 +4,8 @@
 use bytes::{Buf, BufMut, Bytes};
 use norn_env::sim::trace::digest as checksum;
 use norn_protocol::batch::{
-    build_batch, decode_records, verify_crc, BatchError, BatchIter, BatchOptions, Header, Record, TimestampType,
+    build_batch, decode_records, verify_crc, BatchError, BatchIter, BatchOptions, Header, Record,
+    TimestampType,
 };
 use norn_protocol::compression::Compression;
 use norn_protocol::{ProducerEpoch, ProducerId, Sequence, StrBytes};
@@ -97,7 +98,8 @@ fn odd(record: &Record, content: Content) -> Option<Box<str>> {
     if record.key != key {
         return Some(format!("its key is {:?}, not {key:?}", record.key).into());
     }
-    (record.headers != headers).then(|| format!("its headers are {:?}, not {headers:?}", record.headers).into())
+    (record.headers != headers)
+        .then(|| format!("its headers are {:?}, not {headers:?}", record.headers).into())
 }
 
 fn noise(seed: u64) -> u64 {
@@ -217,7 +219,8 @@ mod tests {
         for compression in Compression::ALL {
             let decoded = decode_batches(&encode_batch(&spec(compression)), 1);
             assert!(decoded.records.iter().all(|seen| seen.odd.is_none() && seen.timestamp == seen.created));
-            let contents: Vec<_> = decoded.records.iter().map(|seen| (seen.offset, seen.content.counter)).collect();
+            let contents: Vec<_> =
+                decoded.records.iter().map(|seen| (seen.offset, seen.content.counter)).collect();
             assert_eq!(contents, [(1, 8), (2, 9), (3, 10)]);
             assert_eq!(decoded.bad, None);
         }

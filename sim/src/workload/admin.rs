@@ -15,12 +15,15 @@ use norn_protocol::messages::{
 use norn_protocol::StrBytes;
 
 use super::actor::Actor;
+use super::errors::UNKNOWN_TOPIC_OR_PARTITION;
 use super::plan::{Role, TrimPlan};
 use super::reading::{list_offset, EARLIEST, LATEST};
 use super::short_lived;
-use crate::check::{Event, Tp};
+use crate::check::{Event, ListedTopic, Tp};
 use crate::client::{CallError, Connection};
 
+/// The source of a setting that a topic has of its own.
+const SET_FOR_THE_TOPIC: i8 = 1;
 /// How long the broker may take for a change, in ms.
 pub const TIMEOUT_MS: i32 = 3_000;
 /// The type of a topic among the resources that have settings.
@@ -53,43 +56,66 @@ pub async fn run(actor: &mut Actor) {
 
 async fn act(actor: &mut Actor, connection: &Connection, topics: &[usize]) -> Result<(), CallError> {
     match actor.cluster.dice().below(8) {
-        0 => describe_configs(actor, connection, topics).await,
+        0 => match pick(actor, topics) {
+            Some(topic) => describe_configs(actor, connection, &topic).await,
+            None => Ok(()),
+        },
         1 => alter(actor, connection, topics).await.map(drop),
         2 => groups(actor, connection).await,
         3 => actor.cluster.call(connection, 0, |_| DescribeClusterRequest::default()).await.map(drop),
-        4 => {
-            let all = |version: i16| {
-                // In version 0 no topics at all means all of them.
-                let request = MetadataRequest::default();
-                if version == 0 {
-                    request.with_topics(Some(vec![]))
-                } else {
-                    request.with_topics(None)
-                }
-            };
-            actor.cluster.call(connection, 0, all).await.map(drop)
-        }
+        4 => list_topics(actor, connection, 0).await.map(drop),
         _ => delete_records(actor, connection, topics).await,
     }
 }
 
-/// Describes one topic's settings: each must be there.
-async fn describe_configs(
+/// Lists all topics but internal ones, in a version that is at least `floor`.
+pub async fn list_topics(
     actor: &mut Actor,
     connection: &Connection,
-    topics: &[usize],
+    floor: i16,
+) -> Result<Vec<ListedTopic>, CallError> {
+    let all = |version: i16| {
+        // In version 0 no topics at all means all of them.
+        let request = MetadataRequest::default();
+        if version == 0 {
+            request.with_topics(Some(vec![]))
+        } else {
+            request.with_topics(None)
+        }
+    };
+    let (response, span) = actor.cluster.call(connection, floor, all).await?;
+    // Version 0 does not tell which are internal.
+    let users = response.topics.into_iter().filter(|topic| !topic.is_internal && topic.error_code == 0);
+    let listed = users.filter_map(|topic| {
+        let partitions = topic.partitions.iter().map(|part| part.partition_index).collect();
+        Some(ListedTopic { name: topic.name?.as_str().into(), id: topic.topic_id, partitions })
+    });
+    let topics: Vec<ListedTopic> = listed.collect();
+    actor.record(Event::Listed { topics: topics.clone(), span });
+    Ok(topics)
+}
+
+/// Describes one topic's settings: each must be there.
+pub async fn describe_configs(
+    actor: &mut Actor,
+    connection: &Connection,
+    topic: &str,
 ) -> Result<(), CallError> {
-    let Some(topic) = pick(actor, topics) else { return Ok(()) };
     let resource = DescribeConfigsResource::default()
         .with_resource_type(TOPIC)
-        .with_resource_name(StrBytes::from_string(topic.clone()))
+        .with_resource_name(StrBytes::from_string(topic.to_owned()))
         .with_configuration_keys(None);
     let request = |_| DescribeConfigsRequest::default().with_resources(vec![resource]);
-    let (response, _) = actor.cluster.call(connection, 1, request).await?;
+    let (response, span) = actor.cluster.call(connection, 1, request).await?;
     for result in response.results.iter().filter(|result| result.error_code == 0) {
         if !result.configs.iter().any(|config| &*config.name == "retention.ms") {
             actor.surprise(format!("the settings of {topic} have no retention.ms"));
         }
+        let own = result.configs.iter().filter(|config| config.config_source == SET_FOR_THE_TOPIC);
+        let settings =
+            own.filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())));
+        let settings = settings.collect();
+        actor.record(Event::SettingsDescribed { topic: topic.as_str().into(), settings, span });
     }
     Ok(())
 }
@@ -109,12 +135,20 @@ async fn alter(actor: &mut Actor, connection: &Connection, topics: &[usize]) -> 
         .with_name(StrBytes::from_static_str(name))
         .with_config_operation(operation)
         .with_value((operation == 0).then(|| StrBytes::from_string(value.to_string())));
+    let value = (operation == 0).then(|| value.to_string());
+    let change = actor.history().set_setting(&topic, name, value);
     let resource = AlterConfigsResource::default()
         .with_resource_type(TOPIC)
         .with_resource_name(StrBytes::from_string(topic))
         .with_configs(vec![config]);
     let request = |_| IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    let (response, _) = actor.cluster.call(connection, 0, request).await?;
+    let (response, span) = actor.cluster.call(connection, 0, request).await?;
+    if let Some(error) = response.responses.first().map(|response| response.error_code) {
+        // What timed out in the broker may come into force yet.
+        if error == 0 || error == UNKNOWN_TOPIC_OR_PARTITION {
+            actor.record(Event::SettingDone { change, acked: error == 0, at: span.done });
+        }
+    }
     // A topic that is only made when it is used may not be there.
     Ok(response.responses.iter().all(|response| matches!(response.error_code, 0 | 3)))
 }

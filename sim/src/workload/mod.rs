@@ -151,7 +151,14 @@ pub async fn read_back(plan: Plan, history: History, bootstrap: Vec<SocketAddr>)
 /// Tells the checkers what may happen to the records of each topic.
 fn announce(plan: &Plan, history: &History) {
     for topic in &plan.topics {
-        history.record(Event::Topic { topic: topic.name.as_str().into(), facts: topic.facts(plan.default_append_time) });
+        history.record(Event::Topic {
+            topic: topic.name.as_str().into(),
+            facts: topic.facts(plan.default_append_time),
+        });
+        for (name, value) in &topic.configs {
+            let change = history.set_setting(&topic.name, name, Some(value.clone()));
+            history.record(Event::SettingDone { change, acked: true, at: history.now() });
+        }
     }
     let facts = TopicFacts { sync: plan.offsets_sync, trim: Trim::Never, append_time: false };
     history.record(Event::Topic { topic: OFFSETS_TOPIC.into(), facts });

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use norn_protocol::messages::MetadataRequest;
 use uuid::Uuid;
 
 use super::actor::Actor;
+use super::admin::{describe_configs, list_topics};
 use super::commits::fetch_committed;
 use super::reading::{earliest, epoch_end, latest, list_offset, read_to, Reading, MAX_TIMESTAMP};
 use crate::check::{Event, Seen, Tp};
@@ -17,6 +17,7 @@ const NOTHING_READ: &Vec<Seen> = &vec![];
 
 /// Reads all topics and all groups.
 pub async fn run(actor: &mut Actor) {
+    settings(actor).await;
     let topics = topics(actor).await;
     let known = known_topics(actor);
     for (topic, facts_known) in known {
@@ -41,16 +42,25 @@ pub async fn run(actor: &mut Actor) {
 async fn topics(actor: &mut Actor) -> BTreeMap<String, (Uuid, Vec<i32>)> {
     loop {
         let connection = actor.cluster.any().await;
-        let request = |_| MetadataRequest::default().with_topics(None);
-        if let Ok((response, _)) = actor.cluster.call(&connection, 10, request).await {
-            let users = response.topics.into_iter().filter(|topic| !topic.is_internal);
-            let described = users.filter_map(|topic| {
-                let partitions = topic.partitions.iter().map(|part| part.partition_index).collect();
-                Some((topic.name?.to_string(), (topic.topic_id, partitions)))
-            });
+        if let Ok(topics) = list_topics(actor, &connection, 10).await {
+            let described =
+                topics.into_iter().map(|topic| (topic.name.to_string(), (topic.id, topic.partitions)));
             return described.collect();
         }
         actor.cluster.pause().await;
+    }
+}
+
+/// Describes the settings of the topics of the plan.
+async fn settings(actor: &mut Actor) {
+    for topic in actor.plan.clone().topics.iter() {
+        loop {
+            let connection = actor.cluster.any().await;
+            if describe_configs(actor, &connection, &topic.name).await.is_ok() {
+                break;
+            }
+            actor.cluster.pause().await;
+        }
     }
 }
 

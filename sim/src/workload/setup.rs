@@ -4,6 +4,7 @@ use norn_protocol::client::topic_name;
 use norn_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use norn_protocol::messages::CreateTopicsRequest;
 use norn_protocol::StrBytes;
+use uuid::Uuid;
 
 use super::errors::TOPIC_ALREADY_EXISTS;
 use super::plan::{Plan, TopicPlan};
@@ -44,7 +45,14 @@ async fn create(cluster: &mut Cluster, topics: &[&TopicPlan]) -> Result<Vec<Stri
     let mut created = vec![];
     for result in response.topics {
         match result.error_code {
-            0 | TOPIC_ALREADY_EXISTS => created.push(result.name.to_string()),
+            0 | TOPIC_ALREADY_EXISTS => {
+                if let Some(topic) = topics.iter().find(|topic| *topic.name == **result.name) {
+                    let (topic, count) = (topic.name.as_str().into(), topic.partitions);
+                    let (id, at) = (Uuid::nil(), cluster.history().now());
+                    cluster.history().record(Event::PartitionsAcked { topic, id, count, at });
+                }
+                created.push(result.name.to_string());
+            }
             error => {
                 // The first attempts may find a broker that is not ready.
                 tracing::debug!(topic = ?result.name, error, message = ?result.error_message, "not created");

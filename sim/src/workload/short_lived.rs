@@ -106,13 +106,17 @@ async fn create(actor: &mut Actor, name: &Arc<str>) -> Option<Uuid> {
         .with_replication_factor(1);
     let request = |_| CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
     // From version 7 on the answer has the id.
-    let (response, _) = actor.cluster.call(&connection, 7, request).await.ok()?;
+    let (response, span) = actor.cluster.call(&connection, 7, request).await.ok()?;
     let [result] = &response.topics[..] else {
         actor.surprise(format!("CreateTopics of {name} was answered for {} topics", response.topics.len()));
         return None;
     };
     match result.error_code {
-        0 if !result.topic_id.is_nil() => Some(result.topic_id),
+        0 if !result.topic_id.is_nil() => {
+            let (topic, id, at) = (name.clone(), result.topic_id, span.done);
+            actor.record(Event::PartitionsAcked { topic, id, count: 1, at });
+            Some(id)
+        }
         0 | TOPIC_ALREADY_EXISTS => {
             actor.surprise(format!(
                 "CreateTopics of {name}, of which there is none, was answered with {result:?}"
@@ -170,8 +174,7 @@ async fn send<'a>(
     let version = actor.cluster.version(connection, ApiKey::Produce as i16, 3)?;
     let compression = Compression::None;
     let timestamp = clock::wall_ms();
-    let spec =
-        BatchSpec { first, count, padding: 30, compression, producer: None, timestamp, scatter_ms: 0 };
+    let spec = BatchSpec { first, count, padding: 30, compression, producer: None, timestamp, scatter_ms: 0 };
     let parts = vec![(tp.partition, encode_batch(&spec))];
     let request = produce_request(version, -1, TIMEOUT_MS, (&tp.topic, tp.id), parts);
     connection.send_at(version, &request).await
@@ -184,9 +187,13 @@ async fn grow(actor: &mut Actor, tp: &Tp) -> bool {
     let topic = CreatePartitionsTopic::default().with_name(topic_name(&tp.topic)).with_count(total);
     let request = CreatePartitionsRequest::default().with_timeout_ms(TIMEOUT_MS);
     let request = request.with_topics(vec![topic.with_assignments(None)]);
-    let Ok((response, _)) = actor.cluster.call(&connection, 0, |_| request).await else { return false };
+    actor.record(Event::PartitionsAsked { topic: tp.topic.clone(), id: tp.id, count: total });
+    let Ok((response, span)) = actor.cluster.call(&connection, 0, |_| request).await else { return false };
     match response.results.first().map(|result| result.error_code) {
-        Some(0) => {}
+        Some(0) => {
+            let (topic, id, at) = (tp.topic.clone(), tp.id, span.done);
+            actor.record(Event::PartitionsAcked { topic, id, count: total, at });
+        }
         None | Some(UNKNOWN_TOPIC_OR_PARTITION | INVALID_PARTITIONS) => {
             actor.surprise(format!("CreatePartitions of {tp}, of which there was one, got {response:?}"));
             return false;
@@ -215,9 +222,12 @@ async fn delete(actor: &mut Actor, tp: &Tp) -> bool {
             _ => request.with_topic_names(vec![topic_name(&tp.topic)]),
         }
     };
-    let Ok((response, _)) = actor.cluster.call(&connection, 1, request).await else { return false };
+    let Ok((response, span)) = actor.cluster.call(&connection, 1, request).await else { return false };
     match response.responses.first().map(|result| result.error_code) {
-        Some(0) => true,
+        Some(0) => {
+            actor.record(Event::DeleteTopicAcked { topic: tp.topic.clone(), id: tp.id, at: span.done });
+            true
+        }
         Some(UNKNOWN_TOPIC_OR_PARTITION) => {
             actor.surprise(format!("{tp}, which nobody deleted, is not there to be deleted"));
             false

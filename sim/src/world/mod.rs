@@ -2,6 +2,7 @@
 
 mod broker;
 mod clients;
+mod disks;
 mod phase;
 mod shape;
 
@@ -123,6 +124,7 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, bega
         findings.push(Finding::new("liveness", detail));
     }
     drop((drive, read_back));
+    disks::look(&brokers, &history, began).await;
     enter(Phase::Done);
 
     let harm = director.harm();
