@@ -17,8 +17,18 @@ pub struct CheckContext {
     pub flips: Vec<Flip>,
     /// When a broker's process ended, on its own or not: the next one trusts no bytes that it has not verified.
     pub restarts: Vec<Duration>,
+    /// When faults were under way that may hold an answer up.
+    pub troubles: Vec<Trouble>,
     /// Whether the world has one broker only: then high watermarks are compared across clients, not only within each.
     pub single_broker: bool,
+}
+
+/// A fault that may hold an answer up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Whose answers; everybody's if none.
+    pub client: Option<u32>,
+    pub span: RangeInclusive<Duration>,
 }
 
 /// A batch that was flipped a bit.

@@ -185,6 +185,9 @@ pub enum Event {
         partitions: Vec<(String, i32)>,
         at: Duration,
     },
+    /// The faults have stopped, and a member of the group has found its partitions to end here. A member may be found dead
+    /// within `session`.
+    GroupGoal { group: Arc<str>, ends: Vec<(Tp, i64)>, session: Duration, at: Duration },
     /// A commit was sent; generation -1 for one outside of a membership.
     CommitSent { commit: u64, group: Arc<str>, tp: Tp, offset: i64, generation: i32, at: Duration },
     /// Its answer: acknowledged or refused. A commit without this event may be in force or not.
@@ -201,6 +204,8 @@ pub enum Event {
     TimedOut { client: u32, what: String, opened: Duration, span: Span },
     /// Bytes came that are no answer to what was asked.
     Malformed { client: u32, detail: String, at: Duration },
+    /// What is taken of a broker's budgets once all is idle.
+    Permits { broker: usize, taken: Vec<(String, i64)>, at: Duration },
     /// Something that must stay below a limit.
     Gauge { name: &'static str, value: u64, limit: u64, at: Duration },
 }

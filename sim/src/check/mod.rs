@@ -19,6 +19,9 @@ mod log;
 mod log_start;
 mod metadata;
 mod order;
+mod permits;
+mod progress;
+mod quiet;
 mod record_facts;
 mod settings;
 mod stats;
@@ -28,10 +31,11 @@ mod times;
 mod unique;
 mod well_formed;
 
-pub use context::{CheckContext, Flip};
+pub use context::{CheckContext, Flip, Trouble};
 pub use event::{AskedTime, Content, Event, ListedTopic, Reader, Seen, Span, TopicFacts, Tp, Trim};
 pub use history::{History, OpGuard};
 pub use metadata::DELETED_FILES_LINGER;
+pub use permits::taken as taken_of_budgets;
 pub use stats::{AckTimes, Stats};
 
 use log::Log;
@@ -59,10 +63,13 @@ const CHECKERS: &[Checker] = &[
     ("settings", settings::check),
     ("metadata", metadata::check),
     ("group-exclusive", groups::check),
+    ("group-progress", progress::check),
     ("offset-commit-durable", commits::check),
     ("well-formed", well_formed::check),
     ("liveness", liveness::check),
+    ("quiet-timeouts", quiet::check),
     ("bounded", bounded::check),
+    ("permits-whole", permits::check),
 ];
 
 /// A checker that has found this much has made its point.

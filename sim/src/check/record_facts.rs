@@ -16,26 +16,25 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     let mut found = vec![];
     let mut given: BTreeMap<&Tp, Given> = BTreeMap::new();
     for event in log.events {
-        match event {
-            Event::Read { reader, tp, records, span, .. } if log.knows(&tp.topic) => {
-                let facts = log.facts(&tp.topic);
-                let at = || format!("client {} at {:.3} s", reader.client, span.done.as_secs_f64());
-                let wrong = records.iter().find_map(|seen| Some((seen, wrong(seen, facts.append_time)?)));
-                found.extend(wrong.map(|(seen, problem)| {
-                    format!("{tp}: {} at offset {}, for {}: {problem}", seen.content, seen.offset, at())
-                }));
-                if facts.append_time {
-                    // Where unsynced bytes may be lost, their offsets are given out again in another epoch.
-                    let known = given.entry(tp).or_default();
-                    found.extend(records.iter().find_map(|seen| {
-                        let (offset, time) = (seen.offset, seen.timestamp);
-                        let first = *known.entry((offset, seen.epoch)).or_insert(time);
-                        let other = (first != time).then_some(first)?;
-                        Some(format!("{tp}: offset {offset} has time {other}, and {time} for {}", at()))
-                    }));
-                }
-            }
-            _ => {}
+        let Event::Read { reader, tp, records, span, .. } = event else { continue };
+        if !log.knows(&tp.topic) {
+            continue;
+        }
+        let facts = log.facts(&tp.topic);
+        let at = || format!("client {} at {:.3} s", reader.client, span.done.as_secs_f64());
+        let wrong = records.iter().find_map(|seen| Some((seen, wrong(seen, facts.append_time)?)));
+        found.extend(wrong.map(|(seen, problem)| {
+            format!("{tp}: {} at offset {}, for {}: {problem}", seen.content, seen.offset, at())
+        }));
+        if facts.append_time {
+            // Where unsynced bytes may be lost, their offsets are given out again in another epoch.
+            let known = given.entry(tp).or_default();
+            found.extend(records.iter().find_map(|seen| {
+                let (offset, time) = (seen.offset, seen.timestamp);
+                let first = *known.entry((offset, seen.epoch)).or_insert(time);
+                let other = (first != time).then_some(first)?;
+                Some(format!("{tp}: offset {offset} has time {other}, and {time} for {}", at()))
+            }));
         }
     }
     found.extend(log.events.iter().filter_map(|event| untold(log, ctx, &given, event)));

@@ -34,10 +34,6 @@ impl Known<'_> {
     fn below(&self, offset: i64) -> &[&Seen] {
         &self.records[..self.records.partition_point(|seen| seen.offset < offset)]
     }
-
-    fn from(&self, offset: i64) -> &[&Seen] {
-        &self.records[self.records.partition_point(|seen| seen.offset < offset)..]
-    }
 }
 
 pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {

@@ -21,6 +21,8 @@ pub struct Harm {
     pub applied: Vec<Fault>,
     /// When written but unsynced bytes may have been lost.
     pub losses: Vec<RangeInclusive<Duration>>,
+    /// When what may hold an answer up was under way: everybody's, or one client's.
+    pub troubles: Vec<(Option<usize>, RangeInclusive<Duration>)>,
     /// Batches that were flipped a bit.
     pub corrupted: Vec<Corrupted>,
     /// What the faults themselves found wrong, as a stop that did not end.
@@ -67,7 +69,7 @@ impl Director {
         for Timed { at_ms, fault } in faults {
             clock::sleep_until(start + Duration::from_millis(at_ms)).await;
             let director = self.clone();
-            running.spawn(format!("fault {}", fault.kind()), async move { director.apply(fault).await });
+            running.spawn(format!("fault {}", fault.kind()), async move { director.strike(fault).await });
         }
         // Not before: who waits for an end is woken by it, and what each fault does to the schedule of tasks would depend
         // on whether another one follows.
@@ -82,6 +84,9 @@ impl Director {
             broker.heal();
         }
         self.clients.heal();
+        // A broker whose disk was bad is replaced now.
+        let now = sim::world().elapsed();
+        self.harm.lock().expect("no holder panics").troubles.push((None, now..=now));
     }
 
     /// What was done so far.
@@ -133,6 +138,18 @@ impl Director {
             let holds = underway().end(*place, strength);
             set(*place, holds);
         }
+    }
+
+    /// Applies a fault, and notes for how long it was under way.
+    async fn strike(&self, fault: Fault) {
+        let began = sim::world().elapsed();
+        let (struck, lasts) = (fault.struck(), Duration::from_millis(fault.lasts_ms()));
+        let lasts = lasts.min(self.end.saturating_duration_since(clock::now()));
+        self.apply(fault).await;
+        let Some(client) = struck else { return };
+        // A stall is left to end by itself.
+        let ended = sim::world().elapsed().max(began + lasts);
+        self.harm.lock().expect("no holder panics").troubles.push((client, began..=ended));
     }
 
     async fn apply(&self, fault: Fault) {

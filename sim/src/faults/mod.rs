@@ -159,6 +159,45 @@ impl Fault {
         }
     }
 
+    /// Whose answers it may hold up: everybody's, one client's; nobody's at all.
+    pub fn struck(&self) -> Option<Option<usize>> {
+        match self {
+            Self::BitFlip { .. }
+            | Self::ClockJump { .. }
+            | Self::ClockDrift { .. }
+            | Self::ClientCrash { .. } => None,
+            Self::LinkSlow { client, .. }
+            | Self::LinkLoss { client, .. }
+            | Self::LinkCut { client, .. }
+            | Self::LinkReset { client, .. } => Some(*client),
+            _ => Some(None),
+        }
+    }
+
+    /// For how long it holds, where it has an end.
+    pub fn lasts_ms(&self) -> u64 {
+        match self {
+            Self::Kill { down_ms, .. }
+            | Self::GracefulStop { down_ms, .. }
+            | Self::PowerLoss { down_ms, .. }
+            | Self::ClientCrash { down_ms, .. } => *down_ms,
+            Self::Pause { for_ms, .. }
+            | Self::DiskSlow { for_ms, .. }
+            | Self::DiskStall { for_ms, .. }
+            | Self::LogStall { for_ms, .. }
+            | Self::DiskError { for_ms, .. }
+            | Self::DiskFull { for_ms, .. }
+            | Self::LinkSlow { for_ms, .. }
+            | Self::LinkLoss { for_ms, .. }
+            | Self::LinkCut { for_ms, .. } => *for_ms,
+            Self::Restart { .. }
+            | Self::BitFlip { .. }
+            | Self::LinkReset { .. }
+            | Self::ClockJump { .. }
+            | Self::ClockDrift { .. } => 0,
+        }
+    }
+
     /// The name of this kind.
     pub fn kind(&self) -> &'static str {
         match self {

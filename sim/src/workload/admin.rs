@@ -115,7 +115,7 @@ pub async fn describe_configs(
         let settings =
             own.filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())));
         let settings = settings.collect();
-        actor.record(Event::SettingsDescribed { topic: topic.as_str().into(), settings, span });
+        actor.record(Event::SettingsDescribed { topic: topic.into(), settings, span });
     }
     Ok(())
 }

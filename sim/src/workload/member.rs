@@ -1,6 +1,6 @@
 //! A member of a group: joins, reads what falls to it from where the group was, commits as it goes, beats its heart, joins
-//! again when the group is rebalanced or forgot it. Once the faults have stopped it must be in the group, and its commit
-//! must be accepted, before it leaves.
+//! again when the group is rebalanced or forgot it. Once the faults have stopped it must be in the group, its commit must be
+//! accepted, and the group's commits must reach the ends of all partitions, before it leaves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,15 +12,25 @@ use super::commits::{fetch_committed, send_commit};
 use super::errors::{FENCED_INSTANCE_ID, ILLEGAL_GENERATION, REBALANCE_IN_PROGRESS, UNKNOWN_MEMBER_ID};
 use super::membership::{partitions_of, Membership, Refusal};
 use super::plan::Role;
-use super::reading::Reading;
-use crate::check::Tp;
+use super::reading::{latest, Reading};
+use crate::check::{Event, Tp};
 use crate::client::{Appetite, CallError, Connection};
 
 /// What a member owns in one generation, and where the group was there.
 struct Share {
     reading: Reading,
     committed: BTreeMap<Tp, i64>,
+    /// Whether it has committed since the faults stopped.
+    settled: bool,
 }
+
+/// How far the group must come once the faults have stopped.
+type Goal = BTreeMap<Tp, i64>;
+
+/// From one look at what the group has committed to the next.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The longest session of any member.
+const SESSION_MAX: Duration = Duration::from_secs(12);
 
 /// How a generation ended for a member.
 enum Turn {
@@ -42,10 +52,12 @@ pub async fn run(actor: &mut Actor) {
     let instance = is_static.then(|| format!("instance-{}", actor.cluster.client()));
     let group: Arc<str> = format!("{group}-{topic}").into();
     let mut membership = Membership { group, instance, session_ms, member: String::new(), generation: -1 };
-    let mut settle = None;
+    let (mut settle, mut goal) = (None, None);
     loop {
         if !actor.works() && settle.is_none() {
-            settle = Some(actor.begin(format!("be a member of {} and commit", membership.group)));
+            let what = format!("be a member of {}, which commits to the end", membership.group);
+            settle = Some(actor.begin(what));
+            goal = Some(aim(actor, &membership.group, &topic, plan.partitions).await);
         }
         if actor.cluster.topic(&topic).is_none() {
             // As subscribing does. Nobody else may ever ask for a topic that is to be made on demand.
@@ -55,7 +67,7 @@ pub async fn run(actor: &mut Actor) {
         match membership.join(actor, &connection, &topic, plan.partitions).await {
             Ok(mine) => {
                 let partitions = partitions_of(&topic, &mine);
-                match generation(actor, &connection, &mut membership, &partitions).await {
+                match generation(actor, &connection, &mut membership, &partitions, &goal).await {
                     Ok(Turn::Done) => return,
                     Ok(Turn::Rejoin) => {}
                     Ok(Turn::Forgotten) => membership.reset(),
@@ -78,27 +90,25 @@ async fn generation(
     connection: &Connection,
     membership: &mut Membership,
     partitions: &[Tp],
+    goal: &Option<Goal>,
 ) -> Result<Turn, CallError> {
     let Role::Member { leaves, session_ms, .. } = actor.me.role else { return Ok(Turn::Done) };
-    let mut share =
-        Share { reading: Reading::new(actor.cluster.dice().chance(0.5)), committed: BTreeMap::new() };
-    if !partitions.is_empty() {
-        let Some(committed) = fetch_committed(actor, connection, &membership.group, partitions).await? else {
-            return Ok(Turn::Later);
-        };
-        for tp in partitions {
-            let at = committed.get(tp).copied().unwrap_or(-1);
-            share.reading.seek(actor, tp, at.max(0));
-        }
-        share.committed = committed;
-    }
+    let Some(mut share) = take_over(actor, connection, &membership.group, partitions).await? else {
+        return Ok(Turn::Later);
+    };
     actor.cluster.worked();
     let beat_every = Duration::from_millis(session_ms as u64 / 4);
     let mut next_beat = clock::now() + beat_every;
     loop {
         let last = !actor.works();
+        if last && goal.is_none() {
+            // To find out how far there is to go.
+            return Ok(Turn::Rejoin);
+        }
         if last || actor.cluster.dice().chance(0.3) {
-            if let Some(turn) = commit(actor, connection, membership, &mut share, last).await? {
+            if let Some(turn) =
+                commit(actor, connection, membership, &mut share, last && !share.settled).await?
+            {
                 return Ok(turn);
             }
         }
@@ -113,10 +123,11 @@ async fn generation(
                 error => return Ok(turn_after(error)),
             }
         }
-        if last {
-            // Whoever is left shares what we had.
-            membership.leave(actor, connection).await?;
-            return Ok(Turn::Done);
+        share.settled |= last;
+        if let Some(goal) = goal.as_ref().filter(|_| last) {
+            if let Some(turn) = finish(actor, connection, membership, goal).await? {
+                return Ok(turn);
+            }
         }
         if leaves && actor.cluster.dice().chance(0.005) {
             membership.leave(actor, connection).await?;
@@ -127,6 +138,74 @@ async fn generation(
         read(actor, connection, partitions, &mut share).await?;
         actor.think().await;
     }
+}
+
+/// Goes on where the group was in these partitions; none if the coordinator cannot say now.
+async fn take_over(
+    actor: &mut Actor,
+    connection: &Connection,
+    group: &Arc<str>,
+    partitions: &[Tp],
+) -> Result<Option<Share>, CallError> {
+    let reading = Reading::new(actor.cluster.dice().chance(0.5));
+    let mut share = Share { reading, committed: BTreeMap::new(), settled: false };
+    if !partitions.is_empty() {
+        let Some(committed) = fetch_committed(actor, connection, group, partitions).await? else {
+            return Ok(None);
+        };
+        for tp in partitions {
+            let at = committed.get(tp).copied().unwrap_or(-1);
+            share.reading.seek(actor, tp, at.max(0));
+        }
+        share.committed = committed;
+    }
+    Ok(Some(share))
+}
+
+/// Leaves once the group has come as far as it must: whoever is left shares what we had. Else pauses.
+async fn finish(
+    actor: &mut Actor,
+    connection: &Connection,
+    membership: &mut Membership,
+    goal: &Goal,
+) -> Result<Option<Turn>, CallError> {
+    if !is_met(actor, connection, &membership.group, goal).await? {
+        clock::sleep(LOOK_EVERY).await;
+        return Ok(None);
+    }
+    membership.leave(actor, connection).await?;
+    Ok(Some(Turn::Done))
+}
+
+/// Finds out where the partitions end.
+async fn aim(actor: &mut Actor, group: &Arc<str>, topic: &Arc<str>, partitions: i32) -> Goal {
+    let mut goal = BTreeMap::new();
+    for tp in (0..partitions).map(|partition| Tp::new(topic, partition)) {
+        let end = latest(actor, &tp).await;
+        // Where there is nothing to read there may be nothing to commit.
+        if end > 0 {
+            goal.insert(tp, end);
+        }
+    }
+    let ends = goal.iter().map(|(tp, end)| (tp.clone(), *end)).collect();
+    let at = actor.history().now();
+    actor.record(Event::GroupGoal { group: group.clone(), ends, session: SESSION_MAX, at });
+    goal
+}
+
+/// Whether the group has come as far as that.
+async fn is_met(
+    actor: &mut Actor,
+    connection: &Connection,
+    group: &Arc<str>,
+    goal: &Goal,
+) -> Result<bool, CallError> {
+    let partitions: Vec<Tp> = goal.keys().cloned().collect();
+    if partitions.is_empty() {
+        return Ok(true);
+    }
+    let committed = fetch_committed(actor, connection, group, &partitions).await?.unwrap_or_default();
+    Ok(goal.iter().all(|(tp, end)| committed.get(tp).is_some_and(|offset| offset >= end)))
 }
 
 /// One fetch from what falls to this member; a pause if nothing does.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
 use norn_broker::config::{Config, Layer, Source};
+use norn_broker::Probe;
 use norn_env::sim::{self, node, world, ClockCtl, DiskCtl, NetCtl};
 use norn_env::task::{self, ShutdownTrigger};
 use norn_env::{clock, select};
@@ -45,6 +46,8 @@ struct State {
     /// Counts processes.
     incarnation: u64,
     trigger: Option<ShutdownTrigger>,
+    /// Tells about the process once it has started.
+    probe: Option<Probe>,
     told_to_stop: bool,
     /// Whether the process has got through its start.
     served: bool,
@@ -86,6 +89,7 @@ impl BrokerHost {
             process: Process::Running,
             incarnation: 1,
             trigger: None,
+            probe: None,
             told_to_stop: false,
             served: false,
             failing: 0,
@@ -127,6 +131,11 @@ impl BrokerHost {
         self.with(|state| state.process == Process::Running)
     }
 
+    /// Tells about the process that runs, if it has started.
+    pub fn probe(&self) -> Option<Probe> {
+        self.with(|state| state.probe.clone().filter(|_| state.process == Process::Running))
+    }
+
     /// Counts the processes, from 1.
     pub fn incarnation(&self) -> u64 {
         self.with(|state| state.incarnation)
@@ -155,7 +164,7 @@ impl BrokerHost {
                 state.told_to_stop = false;
                 state.served = false;
                 state.trouble = state.failing > 0;
-                state.trigger = None;
+                (state.trigger, state.probe) = (None, None);
             }
             start
         });
@@ -332,7 +341,7 @@ async fn process(index: usize, config: Config, state: Arc<Mutex<State>>, changed
         state.trigger = Some(trigger);
     }
     let mut stop = shutdown.clone();
-    let served = state.clone();
+    let told = state.clone();
     let broker = task::spawn("broker", async move {
         let start = norn_broker::start(config, shutdown);
         let started = select! {
@@ -342,7 +351,10 @@ async fn process(index: usize, config: Config, state: Arc<Mutex<State>>, changed
         };
         match started {
             Ok(broker) => {
-                served.lock().expect("no holder panics").served = true;
+                {
+                    let mut told = told.lock().expect("no holder panics");
+                    (told.served, told.probe) = (true, Some(broker.probe()));
+                }
                 broker.run().await.map_err(|error| error.to_string())
             }
             Err(error) => Err(format!("start: {error}")),

@@ -3,6 +3,7 @@
 mod broker;
 mod clients;
 mod disks;
+mod permits;
 mod phase;
 mod shape;
 
@@ -20,7 +21,7 @@ pub use clients::Clients;
 pub use phase::Phase;
 pub use shape::WorldShape;
 
-use crate::check::{CheckContext, Event, Flip, History, Stats};
+use crate::check::{CheckContext, Event, Flip, History, Stats, Trouble};
 use crate::faults::director::{Director, Harm};
 use crate::faults::markers;
 use crate::replay::history::Place;
@@ -125,6 +126,7 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, bega
     }
     drop((drive, read_back));
     disks::look(&brokers, &history, began).await;
+    permits::look(&brokers, &history).await;
     enter(Phase::Done);
 
     let harm = director.harm();
@@ -194,6 +196,14 @@ fn context(brokers: &[BrokerHost], harm: &Harm, began: Duration) -> CheckContext
             })
             .collect(),
         restarts: brokers.iter().flat_map(BrokerHost::ends).map(since).collect(),
+        troubles: harm
+            .troubles
+            .iter()
+            .map(|(client, span)| Trouble {
+                client: client.map(|client| client as u32),
+                span: since(*span.start())..=since(*span.end()),
+            })
+            .collect(),
         single_broker: brokers.len() == 1,
     }
 }
