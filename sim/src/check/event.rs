@@ -126,7 +126,7 @@ pub enum Event {
     /// The faults have stopped.
     Healed { at: Duration },
     /// A produce was sent, of `count` records from `first` on. `idempotent`: the stream's sequences have no gap.
-    Produced { tp: Tp, first: Content, count: u32, idempotent: bool },
+    Produced { tp: Tp, first: Content, count: u32, idempotent: bool, at: Duration },
     /// A produce was acknowledged; `base` is missing where the broker only said that it has the records already.
     /// `append_time` is what the broker says that it gave them.
     Acked { tp: Tp, first: Content, count: u32, base: Option<i64>, append_time: Option<i64>, span: Span },

@@ -15,10 +15,10 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     let mut given: BTreeMap<&str, BTreeMap<i32, Duration>> = BTreeMap::new();
     let mut sent = BTreeMap::new();
     // A coordinator that lost its unsynced records counts generations from where they end.
-    let forgets = !log.facts(OFFSETS_TOPIC).sync && !ctx.losses.is_empty();
+    let forgets = |at: Duration| !log.facts(OFFSETS_TOPIC).sync && ctx.lost_between(at, Duration::MAX);
     for event in log.events {
         match event {
-            Event::Assigned { group, generation, member, partitions, at } if !forgets => {
+            Event::Assigned { group, generation, member, partitions, at } if !forgets(*at) => {
                 given.entry(group).or_default().entry(*generation).or_insert(*at);
                 for (topic, partition) in partitions {
                     let owner = owners.entry((group, *generation, topic, *partition)).or_insert(member);
@@ -34,7 +34,7 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
             Event::CommitSent { commit, group, generation, at, .. } if *generation >= 0 => {
                 sent.insert(*commit, (group, *generation, *at));
             }
-            Event::CommitDone { commit, acked: true, .. } if !forgets => {
+            Event::CommitDone { commit, acked: true, at } if !forgets(*at) => {
                 let Some((group, generation, at)) = sent.get(commit) else { continue };
                 let later = given.get(&***group).into_iter().flatten();
                 let Some((later, since)) =

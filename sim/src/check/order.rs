@@ -24,14 +24,15 @@ fn streams(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     for (tp, read) in &log.read_back {
         let mut last: BTreeMap<(u32, u32), (i64, Content)> = BTreeMap::new();
         let facts = log.facts(&tp.topic);
-        // Where bytes may be lost, so may the sequence that a producer had come to.
-        let forgets = !facts.sync && !ctx.losses.is_empty();
+        // Where bytes were lost, so may be the sequence that a producer had come to.
+        let forgets = |since: Duration| !facts.sync && ctx.lost_between(since, Duration::MAX);
         // What lies below the start was let go while it was read, and with it what followed.
         let kept = read.records.iter().filter(|record| *record.0 >= read.start);
         for (offset, content) in kept {
             let stream = (content.client, content.stream);
             let previous = last.insert(stream, (*offset, *content));
-            let first = idempotent.get(&(*tp, content.client, content.stream)).filter(|_| !forgets);
+            let of_stream = idempotent.get(&(*tp, content.client, content.stream));
+            let first = of_stream.filter(|stream| !forgets(stream.since)).map(|stream| stream.first);
             // What was in batches that cannot be read any more is missing to the reader.
             let unread = |from: i64| ctx.count_flipped(tp, from..*offset);
             let problem = match (previous, first) {
@@ -41,7 +42,7 @@ fn streams(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                     "follows a gap in an idempotent stream"
                 }
                 (None, Some(first))
-                    if facts.trim == Trim::Never && content.counter.abs_diff(*first) > unread(read.start) =>
+                    if facts.trim == Trim::Never && content.counter.abs_diff(first) > unread(read.start) =>
                 {
                     "is not the first of its idempotent stream, but the first that is left"
                 }
@@ -55,13 +56,21 @@ fn streams(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     found
 }
 
-/// The streams without gaps, and the first counter of each.
-fn idempotent_streams<'a>(log: &Log<'a>) -> BTreeMap<(&'a Tp, u32, u32), u64> {
+/// A stream without gaps.
+struct Stream {
+    /// The first counter.
+    first: u64,
+    since: Duration,
+}
+
+/// The streams without gaps, by partition, client and number.
+fn idempotent_streams<'a>(log: &Log<'a>) -> BTreeMap<(&'a Tp, u32, u32), Stream> {
     let mut streams = BTreeMap::new();
     for event in log.events {
-        if let Event::Produced { tp, first, idempotent: true, .. } = event {
-            let lowest = streams.entry((tp, first.client, first.stream)).or_insert(first.counter);
-            *lowest = (*lowest).min(first.counter);
+        if let Event::Produced { tp, first, idempotent: true, at, .. } = event {
+            let new = || Stream { first: first.counter, since: *at };
+            let stream = streams.entry((tp, first.client, first.stream)).or_insert_with(new);
+            stream.first = stream.first.min(first.counter);
         }
     }
     streams
@@ -91,19 +100,50 @@ fn readers(log: &Log<'_>) -> Vec<String> {
     found
 }
 
+/// What was told of where partitions start, by when it was asked for.
+struct Starts<'a>(BTreeMap<&'a Tp, Vec<(Duration, i64)>>);
+
+impl<'a> Starts<'a> {
+    fn of(log: &Log<'a>) -> Self {
+        let mut starts: BTreeMap<&Tp, Vec<(Duration, i64)>> = BTreeMap::new();
+        for event in log.events {
+            if let Event::Start { tp, start, span } | Event::Bounds { tp, start: Some(start), span, .. } =
+                event
+            {
+                starts.entry(tp).or_default().push((span.sent, *start));
+            }
+        }
+        starts.values_mut().for_each(|told| told.sort_unstable());
+        Self(starts)
+    }
+
+    /// What was told to the first who asked after that.
+    fn after(&self, tp: &Tp, at: Duration) -> Option<i64> {
+        let told = self.0.get(tp)?;
+        told.get(told.partition_point(|(sent, _)| *sent < at)).map(|(_, start)| *start)
+    }
+}
+
 /// Refused positions and sequences.
 fn refusals(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     let mut found = vec![];
+    let starts = Starts::of(log);
+    let streams = idempotent_streams(log);
+    // When each reader last got something, which was before its position could be lost.
+    let mut got: BTreeMap<(Reader, &Tp), Duration> = BTreeMap::new();
     for event in log.events {
         match event {
+            Event::Read { reader, tp, span, .. } => drop(got.insert((*reader, tp), span.sent)),
             Event::OutOfRange { reader, tp, position, span } => {
                 let facts = log.facts(&tp.topic);
                 let let_go = match facts.trim {
                     Trim::Never => false,
                     Trim::Records => *position < log.trimmed_below(tp),
-                    Trim::Retention => true,
+                    // Starts only rise: it was not above what anyone was told who asked later.
+                    Trim::Retention => starts.after(tp, span.done).is_none_or(|start| *position < start),
                 };
-                let lost = !facts.sync && ctx.lost_between(Duration::ZERO, span.done);
+                let since = got.get(&(*reader, tp)).copied().unwrap_or_default();
+                let lost = !facts.sync && ctx.lost_between(since, span.done);
                 if !let_go && !lost && !log.was_deleted(tp) {
                     let who = format!("reader {}/{}", reader.client, reader.pass);
                     let at = span.done.as_secs_f64();
@@ -114,7 +154,9 @@ fn refusals(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
             }
             Event::SequenceRefused { tp, first, error, at } => {
                 let facts = log.facts(&tp.topic);
-                let lost = !facts.sync && ctx.lost_between(Duration::ZERO, *at);
+                let stream = streams.get(&(tp, first.client, first.stream));
+                let since = stream.map_or(Duration::ZERO, |stream| stream.since);
+                let lost = !facts.sync && ctx.lost_between(since, *at);
                 let excused =
                     facts.trim != Trim::Never || forgotten(log, ctx, tp, *first, *at) || log.was_deleted(tp);
                 if !lost && !excused {
@@ -245,6 +287,32 @@ mod tests {
         let asked = || Event::DeleteRecordsAsked { tp: tp(), before: 4 };
         assert_eq!(verdict(vec![topic(true, Trim::Records), asked(), out(3)]), 0);
         assert_eq!(verdict(vec![topic(true, Trim::Records), asked(), out(4)]), 1);
+    }
+
+    #[test]
+    fn retention_lets_go_of_what_is_below_the_start_and_of_nothing_else() {
+        let reader = Reader { client: 2, pass: 0 };
+        let out = |position| Event::OutOfRange { reader, tp: tp(), position, span: span(5, 6) };
+        let start = |start, sent| Event::Start { tp: tp(), start, span: span(sent, sent + 1) };
+        let with = |position| {
+            verdict(vec![topic(true, Trim::Retention), start(3, 1), out(position), start(4, 7), start(9, 9)])
+        };
+        assert_eq!((with(3), with(4), with(8)), (0, 1, 1));
+        assert_eq!(verdict(vec![topic(true, Trim::Retention), out(8)]), 0);
+    }
+
+    #[test]
+    fn a_loss_excuses_positions_and_sequences_from_before_it_only() {
+        let reader = Reader { client: 2, pass: 0 };
+        let out = Event::OutOfRange { reader, tp: tp(), position: 6, span: span(8, 9) };
+        let refused = Event::SequenceRefused { tp: tp(), first: content(3), error: "45".into(), at: secs(9) };
+        let events =
+            |event: &Event| vec![topic(false, Trim::Never), produced(0, 3), read(2, 5, &[0]), event.clone()];
+        let lost = |at| CheckContext { losses: vec![secs(at)..=secs(at)], ..ctx() };
+        for event in [out, refused] {
+            assert_eq!(verdict_in(events(&event), &lost(7)), 0);
+            assert_eq!(verdict_in(events(&event), &lost(0)), 1);
+        }
     }
 
     #[test]

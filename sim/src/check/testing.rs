@@ -34,7 +34,7 @@ pub fn acked(first: u64, count: u32, base: i64) -> Event {
 }
 
 pub fn produced(first: u64, count: u32) -> Event {
-    Event::Produced { tp: tp(), first: content(first), count, idempotent: true }
+    Event::Produced { tp: tp(), first: content(first), count, idempotent: true, at: secs(1) }
 }
 
 /// A record of epoch 0, whose timestamp is its counter.

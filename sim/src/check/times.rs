@@ -111,12 +111,15 @@ fn time_problem(
     found: Option<(i64, i64)>,
     span: Span,
 ) -> Option<String> {
+    let here = known.by(span.sent);
     let Some((offset, timestamp)) = found else {
-        let fits = |seen: &&&Seen| match asked {
-            AskedTime::Since(time) => seen.timestamp >= time,
-            AskedTime::Largest => true,
+        let missed = match asked {
+            AskedTime::Since(time) => here.iter().find(|seen| seen.timestamp >= time)?,
+            // Kafka finds none while the largest is above the high watermark.
+            AskedTime::Largest => here.iter().max_by_key(|seen| seen.timestamp).filter(|largest| {
+                !known.records[here.len()..].iter().any(|seen| seen.timestamp > largest.timestamp)
+            })?,
         };
-        let missed = known.by(span.sent).iter().find(fits)?;
         return Some(format!("none was found, but {}", shown(missed)));
     };
     if let Some(seen) = known.at(offset).filter(|seen| seen.timestamp != timestamp) {
@@ -125,7 +128,7 @@ fn time_problem(
     let better = match asked {
         AskedTime::Since(time) if timestamp < time => return Some(format!("{timestamp} is older")),
         AskedTime::Since(time) => known.below(offset).iter().find(|seen| seen.timestamp >= time),
-        AskedTime::Largest => known.by(span.sent).iter().find(|seen| seen.timestamp > timestamp),
+        AskedTime::Largest => here.iter().find(|seen| seen.timestamp > timestamp),
     };
     let better = better?;
     Some(format!("offset {offset} with timestamp {timestamp} was found, but {}", shown(better)))
@@ -210,6 +213,8 @@ mod tests {
         assert_eq!(at(20, AskedTime::Largest, Some((7, 300))), 0);
         assert_eq!(at(20, AskedTime::Largest, Some((8, 200))), 1);
         assert_eq!(at(20, AskedTime::Largest, None), 1);
+        // 7 may have been there already, and not yet been visible.
+        assert_eq!(at(8, AskedTime::Largest, None), 0);
     }
 
     fn end(asked: i32, found: Option<(i32, i64)>) -> usize {

@@ -49,7 +49,7 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     for event in log.events {
         match event {
             Event::Read { reader, tp, records, span, .. } => {
-                let may_lose = !log.facts(&tp.topic).sync && !ctx.losses.is_empty();
+                let may_lose = !log.facts(&tp.topic).sync && ctx.lost_between(span.sent, Duration::MAX);
                 let known = known.entry(tp).or_default();
                 let who = Who::Reader(*reader, span.done);
                 found.extend(records.iter().find_map(|seen| {
@@ -58,7 +58,7 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                 }));
             }
             Event::Acked { tp, first, count, base: Some(base), span, .. } => {
-                if !log.facts(&tp.topic).sync && !ctx.losses.is_empty() {
+                if !log.facts(&tp.topic).sync && ctx.lost_between(span.sent, Duration::MAX) {
                     continue;
                 }
                 let known = known.entry(tp).or_default();

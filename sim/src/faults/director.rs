@@ -21,12 +21,28 @@ pub struct Harm {
     pub applied: Vec<Fault>,
     /// When written but unsynced bytes may have been lost.
     pub losses: Vec<RangeInclusive<Duration>>,
-    /// When what may hold an answer up was under way: everybody's, or one client's.
-    pub troubles: Vec<(Option<usize>, RangeInclusive<Duration>)>,
+    /// What was under way when; of those that have not ended, until when they will be.
+    pub troubles: Vec<Trouble>,
     /// Batches that were flipped a bit.
     pub corrupted: Vec<Corrupted>,
+    /// When all ended.
+    pub healed: Duration,
     /// What the faults themselves found wrong, as a stop that did not end.
     pub findings: Vec<crate::report::Finding>,
+}
+
+/// A fault under way.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    pub fault: Fault,
+    pub span: RangeInclusive<Duration>,
+}
+
+impl Trouble {
+    /// Whether it was under way at any time between these two.
+    pub fn meets(&self, from: Duration, to: Duration) -> bool {
+        *self.span.start() <= to && *self.span.end() >= from
+    }
 }
 
 impl Harm {
@@ -37,11 +53,6 @@ impl Harm {
             *counts.entry(fault.kind().to_owned()).or_default() += 1;
         }
         counts
-    }
-
-    /// Whether any fault of one of these kinds was applied.
-    pub fn any(&self, kinds: &[&str]) -> bool {
-        self.applied.iter().any(|fault| kinds.contains(&fault.kind()))
     }
 }
 
@@ -84,9 +95,7 @@ impl Director {
             broker.heal();
         }
         self.clients.heal();
-        // A broker whose disk was bad is replaced now.
-        let now = sim::world().elapsed();
-        self.harm.lock().expect("no holder panics").troubles.push((None, now..=now));
+        self.harm.lock().expect("no holder panics").healed = sim::world().elapsed();
     }
 
     /// What was done so far.
@@ -143,13 +152,20 @@ impl Director {
     /// Applies a fault, and notes for how long it was under way.
     async fn strike(&self, fault: Fault) {
         let began = sim::world().elapsed();
-        let (struck, lasts) = (fault.struck(), Duration::from_millis(fault.lasts_ms()));
-        let lasts = lasts.min(self.end.saturating_duration_since(clock::now()));
+        let lasts = Duration::from_millis(fault.lasts_ms());
+        let ends = began + lasts.min(self.end.saturating_duration_since(clock::now()));
+        let harm = || self.harm.lock().expect("no holder panics");
+        let place = {
+            let mut harm = harm();
+            harm.troubles.push(Trouble { fault: fault.clone(), span: began..=ends });
+            harm.troubles.len() - 1
+        };
         self.apply(fault).await;
-        let Some(client) = struck else { return };
         // A stall is left to end by itself.
-        let ended = sim::world().elapsed().max(began + lasts);
-        self.harm.lock().expect("no holder panics").troubles.push((client, began..=ended));
+        let ended = sim::world().elapsed().max(ends);
+        if let Some(trouble) = harm().troubles.get_mut(place) {
+            trouble.span = began..=ended;
+        }
     }
 
     async fn apply(&self, fault: Fault) {
@@ -170,11 +186,11 @@ impl Director {
             }
             Fault::LogStall { broker, log, for_ms } => self.log_stall(&fault, *broker, log, *for_ms),
             Fault::DiskStall { broker, dir, for_ms } => self.disk_stall(&fault, *broker, *dir, *for_ms).await,
-            Fault::DiskError { broker, op, count, for_ms } => {
-                self.disk_error(&fault, *broker, *op, *count, *for_ms).await;
+            Fault::DiskError { broker, op, count, for_ms, stays_ms } => {
+                self.disk_error(&fault, (*broker, *op, *count), *for_ms, *stays_ms).await;
             }
-            Fault::DiskFull { broker, room_bytes, for_ms } => {
-                self.disk_full(&fault, *broker, *room_bytes, *for_ms).await;
+            Fault::DiskFull { broker, room_bytes, for_ms, stays_ms } => {
+                self.disk_full(&fault, *broker, *room_bytes, *for_ms, *stays_ms).await;
             }
             Fault::BitFlip { broker, file, batch, bit } => {
                 self.bit_flip(&fault, *broker, [*file, *batch, *bit])

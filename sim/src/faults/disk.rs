@@ -49,15 +49,15 @@ impl Director {
     pub(super) async fn disk_error(
         &self,
         fault: &Fault,
-        broker: usize,
-        op: DiskVerb,
-        count: u64,
+        (broker, op, count): (usize, DiskVerb, u64),
         for_ms: u64,
+        stays_ms: u64,
     ) {
         let host = &self.brokers[broker];
         self.announce(fault);
         let began = world().elapsed();
         host.expect_trouble();
+        let loses = op != DiskVerb::Read;
         let op = match op {
             DiskVerb::Read => DiskOp::Read,
             DiskVerb::Write => DiskOp::Write,
@@ -68,15 +68,26 @@ impl Director {
         let rule = DiskCtl::current().fail(host.key, failure);
         self.wait_ms(for_ms).await;
         let struck = DiskCtl::current().end_failure(host.key, rule);
-        host.replace_after_trouble();
+        host.trouble_over();
         if struck > 0 {
             self.count(fault);
+        }
+        if struck > 0 && loses {
             // Which of the syncs since then failed, and so lost what it was for, the disk does not say.
             self.note_loss(began);
         }
+        self.wait_ms(stays_ms).await;
+        host.replace_after_trouble();
     }
 
-    pub(super) async fn disk_full(&self, fault: &Fault, broker: usize, room_bytes: u64, for_ms: u64) {
+    pub(super) async fn disk_full(
+        &self,
+        fault: &Fault,
+        broker: usize,
+        room_bytes: u64,
+        for_ms: u64,
+        stays_ms: u64,
+    ) {
         let host = &self.brokers[broker];
         self.announce(fault);
         let no_room = || DiskCtl::current().stats(host.key).no_room;
@@ -92,11 +103,13 @@ impl Director {
         let limits: Vec<u64> = host.data_dirs().into_iter().map(limit).collect();
         self.wait_ms(for_ms).await;
         limits.iter().for_each(|limit| DiskCtl::current().end_limit(host.key, *limit));
-        host.replace_after_trouble();
+        host.trouble_over();
         if no_room() > no_room_before {
             self.count(fault);
             // Which of the writes since then found no room, and so lost what it was for, the disk does not say.
             self.note_loss(began);
         }
+        self.wait_ms(stays_ms).await;
+        host.replace_after_trouble();
     }
 }

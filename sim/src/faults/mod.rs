@@ -5,7 +5,7 @@
 
 pub mod director;
 mod disk;
-mod flip;
+pub mod flip;
 mod links;
 pub mod markers;
 mod process;
@@ -36,10 +36,24 @@ pub enum Fault {
     DiskStall { broker: usize, dir: Option<usize>, for_ms: u64 },
     /// No operation on one log's files ends for a while, in whichever data directory it is.
     LogStall { broker: usize, log: String, for_ms: u64 },
-    /// Disk operations fail with EIO; later the operator restarts the broker on a good disk.
-    DiskError { broker: usize, op: DiskVerb, count: u64, for_ms: u64 },
-    /// The disk is full but for so many bytes; later the operator makes room and restarts the broker.
-    DiskFull { broker: usize, room_bytes: u64, for_ms: u64 },
+    /// Disk operations fail with EIO. On the good disk that follows the process goes on for `stays_ms`, with what it has
+    /// closed for good; then the operator restarts it.
+    DiskError {
+        broker: usize,
+        op: DiskVerb,
+        count: u64,
+        for_ms: u64,
+        #[serde(default)]
+        stays_ms: u64,
+    },
+    /// The disk is full but for so many bytes; later the operator makes room, and after `stays_ms` restarts the broker.
+    DiskFull {
+        broker: usize,
+        room_bytes: u64,
+        for_ms: u64,
+        #[serde(default)]
+        stays_ms: u64,
+    },
     /// A bit of a durable record batch of a user topic decays. The words choose file, batch and bit among those there are.
     BitFlip { broker: usize, file: u64, batch: u64, bit: u64 },
     /// The links between a broker and a client (all without one) become slower.

@@ -6,12 +6,11 @@ use madsim::runtime::Handle;
 use norn_env::clock;
 use norn_env::sim::{world, ClockCtl};
 
-use super::director::Director;
+use super::director::{Director, Trouble};
 use super::underway::Place;
 use super::{markers, Fault};
 use crate::report::Finding;
 use crate::run::waits::{self, CULPRITS};
-use crate::world::BrokerHost;
 
 /// A broker that is told to stop must have stopped after this, whatever its clients do.
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -52,6 +51,7 @@ impl Director {
             return;
         }
         self.note(fault);
+        let told = world().elapsed();
         host.hold();
         match clock::timeout_at(clock::now() + STOP_MAX, host.ended()).await {
             Ok(true) => {
@@ -60,7 +60,7 @@ impl Director {
             }
             // Another fault took the process away meanwhile.
             Ok(false) => return host.release(),
-            Err(_) => self.stop_overdue(host),
+            Err(_) => self.stop_overdue(broker, told),
         }
         host.kill();
         self.wait_ms(down_ms).await;
@@ -68,8 +68,17 @@ impl Director {
     }
 
     /// A process that hangs on a bad disk, or does not run at all, may take its time; what else does not end is a finding.
-    fn stop_overdue(&self, host: &BrokerHost) {
-        if !self.harm().any(&["disk-stall", "log-stall", "disk-slow", "disk-error", "disk-full", "pause"]) {
+    fn stop_overdue(&self, broker: usize, told: Duration) {
+        let host = &self.brokers[broker];
+        let excuses = |trouble: &Trouble| {
+            let kind = trouble.fault.kind();
+            let holds_up =
+                ["disk-stall", "log-stall", "disk-slow", "disk-error", "disk-full", "pause"].contains(&kind);
+            // What a bad disk has closed for good it keeps closed until the process is replaced.
+            let here = trouble.fault.broker() == Some(broker);
+            holds_up && here && trouble.meets(told, world().elapsed())
+        };
+        if !self.harm().troubles.iter().any(excuses) {
             let waits: Vec<String> = waits::lines(Some(host.key)).into_iter().take(CULPRITS).collect();
             let detail = format!("the broker did not stop within {STOP_MAX:?}\n{}", waits.join("\n"));
             self.harm.lock().expect("no holder panics").findings.push(Finding::new("liveness", detail));

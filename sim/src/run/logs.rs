@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 use madsim::time::TimeHandle;
 use tracing::field::{Field, Visit};
@@ -14,11 +15,19 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::EnvFilter;
 
 /// Errors that are kept.
-const ERRORS_MAX: usize = 20;
+const ERRORS_MAX: usize = 1_000;
+
+/// A line that says that something is in error.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    /// Virtual time.
+    pub at: Duration,
+    pub line: String,
+}
 
 thread_local! {
     /// The kept errors of the world that runs on this thread.
-    static ERRORS: RefCell<Vec<String>> = const { RefCell::new(vec![]) };
+    static ERRORS: RefCell<Vec<Logged>> = const { RefCell::new(vec![]) };
 }
 
 /// Installs the subscriber of this process. A filter that cannot be parsed lets everything through.
@@ -35,7 +44,7 @@ pub fn install(filter: Option<&str>) {
 }
 
 /// What was kept on this thread.
-pub fn taken() -> Vec<String> {
+pub fn taken() -> Vec<Logged> {
     ERRORS.take()
 }
 
@@ -55,12 +64,12 @@ impl<S: Subscriber> Layer<S> for Keep {
         if *event.metadata().level() != Level::ERROR {
             return;
         }
-        let now = TimeHandle::try_current().map_or(0.0, |time| time.elapsed().as_secs_f64());
-        let mut line = Line(format!("{now:.3}s {}:", event.metadata().target()));
+        let at = TimeHandle::try_current().map_or(Duration::ZERO, |time| time.elapsed());
+        let mut line = Line(format!("{:.3}s {}:", at.as_secs_f64(), event.metadata().target()));
         event.record(&mut line);
         ERRORS.with_borrow_mut(|errors| {
             if errors.len() < ERRORS_MAX {
-                errors.push(line.0);
+                errors.push(Logged { at, line: line.0 });
             }
         });
     }

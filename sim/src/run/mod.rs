@@ -1,5 +1,6 @@
 //! One seed in this process: builds the runtime, runs the world, says the verdict.
 
+mod errors;
 mod logs;
 mod panics;
 pub mod waits;
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 use madsim::runtime::Runtime;
 use norn_env::sim::{self, trace, Options};
 
+use self::logs::Logged;
+use crate::faults::director::Harm;
 use crate::names::named;
 use crate::replay::history::Place;
 use crate::report::{Finding, Report, Verdict};
@@ -27,6 +30,9 @@ pub const ASK_PERSONA: libc::c_ulong = 0xffff_ffff;
 
 /// The names of threads that worlds run on start with this.
 const THREAD: &str = "seed ";
+
+/// Logged errors that a report shows.
+const ERRORS_TOLD_MAX: usize = 20;
 
 /// How a run differs from the plain one.
 #[derive(Clone, Debug, Default)]
@@ -93,8 +99,10 @@ fn simulate(tape: Tape, how: How) -> Report {
         })
     }));
     let world = shared.lock().expect("no holder panics").take();
+    let mut harm = Harm::default();
     let mut report = match lived {
         Ok((outcome, probes, chain, captured)) => {
+            harm = outcome.as_ref().map(|outcome| outcome.harm.clone()).unwrap_or_default();
             let mut report = judged(seed, outcome);
             report.probes = probes.into_iter().map(|(name, hits)| (name.to_owned(), hits)).collect();
             report.chain = chain;
@@ -106,8 +114,9 @@ fn simulate(tape: Tape, how: How) -> Report {
             Report::bare(seed, verdict, finding)
         }
     };
-    report.errors = logs::taken();
-    judge_errors(&mut report);
+    let errors = logs::taken();
+    judge_errors(&mut report, &errors, &harm);
+    report.errors = errors.into_iter().map(|error| error.line).take(ERRORS_TOLD_MAX).collect();
     if let Some(world) = world {
         let hash = world.trace().hash();
         report.hash = format!("{:016x}", hash.hash);
@@ -146,15 +155,11 @@ fn judged(seed: u64, outcome: Result<Outcome, ConfigRefused>) -> Report {
     report
 }
 
-/// Faults after which the broker may say that something is in error.
-const FAULTS_OF_DISKS: [&str; 3] = ["disk-error", "disk-full", "bit-flip"];
-
 /// An error that is logged where no fault explains it is a finding, whatever clients saw of it.
-fn judge_errors(report: &mut Report) {
+fn judge_errors(report: &mut Report, errors: &[Logged], harm: &Harm) {
     let judged = matches!(report.verdict, Verdict::Pass | Verdict::Correctness | Verdict::Liveness);
-    let explained = FAULTS_OF_DISKS.iter().any(|kind| report.faults.contains_key(*kind));
-    let Some(error) = report.errors.first().filter(|_| judged && !explained) else { return };
-    let detail = format!("an error was logged in a world whose disks were sound: {error}");
+    let Some(error) = errors::unexplained(errors, harm).filter(|_| judged) else { return };
+    let detail = format!("an error was logged that no fault explains: {}", error.line);
     report.findings.push(Finding::new("no-error-log-unexplained", detail));
     if report.verdict == Verdict::Pass {
         report.verdict = Verdict::Correctness;

@@ -64,8 +64,8 @@ fn faults_of_disks_and_links_strike_and_are_taken_back() {
             Fault::DiskSlow { broker: 0, factor: 5, for_ms: 1_000 },
             Fault::DiskStall { broker: 0, dir: Some(0), for_ms: 1_000 },
             Fault::LogStall { broker: 0, log: "t0-0".to_owned(), for_ms: 1_000 },
-            Fault::DiskError { broker: 0, op: DiskVerb::Sync, count: 1, for_ms: 1_000 },
-            Fault::DiskFull { broker: 0, room_bytes: 0, for_ms: 1_000 },
+            Fault::DiskError { broker: 0, op: DiskVerb::Sync, count: 1, for_ms: 1_000, stays_ms: 0 },
+            Fault::DiskFull { broker: 0, room_bytes: 0, for_ms: 1_000, stays_ms: 0 },
             Fault::LinkSlow { broker: 0, client: None, factor: 5, for_ms: 1_000 },
             Fault::LinkLoss { broker: 0, client: Some(1), percent: 30, for_ms: 1_000 },
             Fault::LinkCut { broker: 0, client: None, cut: Direction::Both, for_ms: 1_000 },
@@ -99,8 +99,8 @@ fn a_fault_about_a_client_that_is_not_there_leaves_the_others_alone() {
 #[test]
 fn a_fault_that_is_taken_back_at_once_is_not_counted() {
     let nothing = vec![
-        Fault::DiskError { broker: 0, op: DiskVerb::Sync, count: 1, for_ms: 0 },
-        Fault::DiskFull { broker: 0, room_bytes: 0, for_ms: 0 },
+        Fault::DiskError { broker: 0, op: DiskVerb::Sync, count: 1, for_ms: 0, stays_ms: 0 },
+        Fault::DiskFull { broker: 0, room_bytes: 0, for_ms: 0, stays_ms: 0 },
         Fault::Pause { broker: 0, for_ms: 0 },
     ];
     assert!(passes(with_faults(busy(3), nothing)).faults.is_empty());
@@ -108,13 +108,13 @@ fn a_fault_that_is_taken_back_at_once_is_not_counted() {
 
 #[test]
 fn a_disk_error_that_no_operation_meets_is_not_counted() {
-    let unmet = Fault::DiskError { broker: 0, op: DiskVerb::Read, count: 1_000_000, for_ms: 1 };
+    let unmet = Fault::DiskError { broker: 0, op: DiskVerb::Read, count: 1_000_000, for_ms: 1, stays_ms: 0 };
     assert!(passes(with_faults(empty(4), vec![unmet])).faults.is_empty());
 }
 
 #[test]
 fn a_full_disk_that_no_write_meets_is_not_counted() {
-    let unmet = Fault::DiskFull { broker: 0, room_bytes: 1 << 40, for_ms: 500 };
+    let unmet = Fault::DiskFull { broker: 0, room_bytes: 1 << 40, for_ms: 500, stays_ms: 0 };
     assert!(passes(with_faults(busy(3), vec![unmet])).faults.is_empty());
 }
 

@@ -17,6 +17,8 @@ const STOP_TAKES_MS: u64 = 60;
 /// How likely a world has syncs that take long and are never done, and from one to the next.
 const SYNCS_INTERRUPTED: f64 = 0.3;
 const INTERRUPTION_EVERY_MS: u64 = 12_000;
+/// A process goes on after its disk was bad for less than this.
+const STAYS_MS_MAX: u64 = 20_000;
 /// What no fault outlasts.
 const LASTS_MS_MAX: u64 = 15_000;
 
@@ -115,6 +117,14 @@ fn lasts_ms(dice: &Stream) -> u64 {
     }
 }
 
+/// For how long a process goes on after its disk was bad.
+fn stays_ms(dice: &Stream) -> u64 {
+    match dice.chance(0.5) {
+        true => 0,
+        false => dice.range(500..STAYS_MS_MAX),
+    }
+}
+
 fn fault(kind: &str, dice: &Stream, world: &World, clients: usize) -> Fault {
     let broker = dice.below(world.brokers.len() as u64) as usize;
     let some_client = |dice: &Stream| dice.below(clients.max(1) as u64) as usize;
@@ -140,10 +150,17 @@ fn fault(kind: &str, dice: &Stream, world: &World, clients: usize) -> Fault {
         "disk-error" => {
             let op = [DiskVerb::Sync, DiskVerb::Sync, DiskVerb::Write, DiskVerb::Read, DiskVerb::Meta];
             let op = op[dice.below(5) as usize];
-            Fault::DiskError { broker, op, count: dice.range(1..4), for_ms: for_ms.min(5_000) }
+            Fault::DiskError {
+                broker,
+                op,
+                count: dice.range(1..4),
+                for_ms: for_ms.min(5_000),
+                stays_ms: stays_ms(dice),
+            }
         }
         "disk-full" => {
-            Fault::DiskFull { broker, room_bytes: dice.range(0..64) << 10, for_ms: for_ms.min(5_000) }
+            let room_bytes = dice.range(0..64) << 10;
+            Fault::DiskFull { broker, room_bytes, for_ms: for_ms.min(5_000), stays_ms: stays_ms(dice) }
         }
         "bit-flip" => Fault::BitFlip { broker, file: dice.u64(), batch: dice.u64(), bit: dice.u64() },
         "link-slow" => {

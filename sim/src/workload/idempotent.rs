@@ -146,7 +146,8 @@ impl Producer<'_> {
         });
         let tp = at.tp.clone();
         let op = Arc::new(self.actor.begin(format!("produce {first} to {tp}")));
-        self.actor.record(Event::Produced { tp, first, count, idempotent: true });
+        let at = self.actor.history().now();
+        self.actor.record(Event::Produced { tp, first, count, idempotent: true, at });
         self.made += 1;
         self.todo.push_back(Batch { number: self.made, lane, first, count, bytes, _op: op });
     }

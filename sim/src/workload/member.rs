@@ -106,9 +106,8 @@ async fn generation(
             return Ok(Turn::Rejoin);
         }
         if last || actor.cluster.dice().chance(0.3) {
-            if let Some(turn) =
-                commit(actor, connection, membership, &mut share, last && !share.settled).await?
-            {
+            let anew = last && !share.settled;
+            if let Some(turn) = commit(actor, connection, membership, &mut share, anew).await? {
                 return Ok(turn);
             }
         }

@@ -155,7 +155,8 @@ fn announce(plan: &Plan, history: &History) {
             topic: topic.name.as_str().into(),
             facts: topic.facts(plan.default_append_time),
         });
-        for (name, value) in &topic.configs {
+        // Settings of Norn's own are not described.
+        for (name, value) in topic.configs.iter().filter(|(name, _)| !name.starts_with("internal.")) {
             let change = history.set_setting(&topic.name, name, Some(value.clone()));
             history.record(Event::SettingDone { change, acked: true, at: history.now() });
         }

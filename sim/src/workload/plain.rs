@@ -85,7 +85,8 @@ async fn session(actor: &mut Actor, connection: &Connection, partitions: &[Tp], 
             timestamp: clock::wall_ms(),
             scatter_ms: scatter_ms(&dice),
         });
-        actor.record(Event::Produced { tp: tp.clone(), first, count, idempotent: false });
+        let at = actor.history().now();
+        actor.record(Event::Produced { tp: tp.clone(), first, count, idempotent: false, at });
         let request =
             produce_request(version, acks, TIMEOUT_MS, (&tp.topic, id), vec![(tp.partition, bytes)]);
         if acks == 0 {

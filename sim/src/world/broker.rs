@@ -257,14 +257,15 @@ impl BrokerHost {
             .unwrap_or_default()
     }
 
-    /// What the operator does once the disk is good again: a process that has seen it fail may have closed some of its
-    /// data for good, so another takes its place. Not if a fault holds the host down; that fault starts the next one.
+    /// Notes that the disk is good again, as far as one fault goes.
+    pub fn trouble_over(&self) {
+        self.with(|state| state.failing = state.failing.saturating_sub(1));
+    }
+
+    /// What the operator does some time after that: a process that has seen the disk fail may have closed some of its data
+    /// for good, so another takes its place. Not if a fault holds the host down; that fault starts the next one.
     pub fn replace_after_trouble(&self) {
-        let held = self.with(|state| {
-            state.failing = state.failing.saturating_sub(1);
-            state.holds > 0
-        });
-        if !held {
+        if self.with(|state| state.holds == 0 && state.trouble) {
             self.replace();
         }
     }

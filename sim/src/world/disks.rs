@@ -39,6 +39,10 @@ fn logs(broker: &BrokerHost) -> Vec<(String, String)> {
     let mut logs = vec![];
     for file in disks.files(broker.key) {
         let Some(dir) = file.path.strip_suffix("/partition.metadata") else { continue };
+        // What a start finds without its topic is kept, as Kafka does, for whoever wants it back.
+        if dir.ends_with("-stray") {
+            continue;
+        }
         let bytes = disks.read_raw(broker.key, &file.path, 0, 256);
         let text = String::from_utf8_lossy(&bytes);
         let id = text.lines().find_map(|line| line.strip_prefix("topic_id: ")).unwrap_or_default();

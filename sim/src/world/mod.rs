@@ -199,10 +199,13 @@ fn context(brokers: &[BrokerHost], harm: &Harm, began: Duration) -> CheckContext
         troubles: harm
             .troubles
             .iter()
-            .map(|(client, span)| Trouble {
-                client: client.map(|client| client as u32),
-                span: since(*span.start())..=since(*span.end()),
+            .filter_map(|trouble| {
+                let client = trouble.fault.struck()?.map(|client| client as u32);
+                let span = since(*trouble.span.start())..=since(*trouble.span.end());
+                Some(Trouble { client, span })
             })
+            // A broker whose disk was bad is replaced when all faults end.
+            .chain([Trouble { client: None, span: since(harm.healed)..=since(harm.healed) }])
             .collect(),
         single_broker: brokers.len() == 1,
     }
