@@ -22,6 +22,8 @@ struct Share {
     committed: BTreeMap<Tp, i64>,
     /// Whether it has committed since the faults stopped.
     settled: bool,
+    /// Whether there was nothing to read when it last looked.
+    idle: bool,
 }
 
 /// How far the group must come once the faults have stopped.
@@ -123,7 +125,7 @@ async fn generation(
             }
         }
         share.settled |= last;
-        if let Some(goal) = goal.as_ref().filter(|_| last) {
+        if let Some(goal) = goal.as_ref().filter(|_| last && share.idle) {
             if let Some(turn) = finish(actor, connection, membership, goal).await? {
                 return Ok(turn);
             }
@@ -147,7 +149,7 @@ async fn take_over(
     partitions: &[Tp],
 ) -> Result<Option<Share>, CallError> {
     let reading = Reading::new(actor.cluster.dice().chance(0.5));
-    let mut share = Share { reading, committed: BTreeMap::new(), settled: false };
+    let mut share = Share { reading, committed: BTreeMap::new(), settled: false, idle: true };
     if !partitions.is_empty() {
         let Some(committed) = fetch_committed(actor, connection, group, partitions).await? else {
             return Ok(None);
@@ -222,10 +224,12 @@ async fn read(
         // The next round asks again.
         actor.cluster.refresh(&first.topic, false).await?;
     }
-    let appetite =
-        Appetite { max_wait_ms: 200, min_bytes: 1, max_bytes: 100_000, partition_max_bytes: 20_000 };
+    let (max_bytes, partition_max_bytes) = if actor.works() { (100_000, 20_000) } else { (1 << 20, 1 << 18) };
+    let appetite = Appetite { max_wait_ms: 200, min_bytes: 1, max_bytes, partition_max_bytes };
     // One broker is leader and coordinator; with several this connection would be the leader's own.
-    if share.reading.poll(actor, coordinator, appetite).await?.stale {
+    let polled = share.reading.poll(actor, coordinator, appetite).await?;
+    share.idle = polled.records == 0;
+    if polled.stale {
         share.reading.reconnected();
         actor.cluster.forget(&first.topic);
         actor.cluster.pause().await;
