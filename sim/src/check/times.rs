@@ -47,10 +47,8 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                     AskedTime::Since(time) => format!("the first record since {time}"),
                     AskedTime::Largest => "the record with the largest timestamp".to_owned(),
                 };
-                // The largest of a segment may be of a record that DeleteRecords took: then none is found (Kafka finds the
-                // deleted one).
-                let taken = log.facts(&tp.topic).trim == Trim::Records && *asked == AskedTime::Largest;
-                let judged = found.is_some() || !taken;
+                let judged =
+                    found.is_some() || *asked != AskedTime::Largest || finds_largest(log, ctx, tp, *span);
                 (tp, span, what, judged.then(|| time_problem(known, *asked, *found, *span)).flatten())
             }
             Event::EpochEnd { tp, asked, found, span } => {
@@ -68,6 +66,12 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
         found.push(format!("{tp}: asked at {sent:.3} s for {asked}: {problem}"));
     }
     found
+}
+
+/// Whether the largest must be found. It may be of a record that DeleteRecords took (Kafka finds that one), or of one that
+/// was not yet durable, and was lost.
+fn finds_largest(log: &Log<'_>, ctx: &CheckContext, tp: &Tp, span: Span) -> bool {
+    log.facts(&tp.topic).trim != Trim::Records && !ctx.lost_between(span.sent, Duration::MAX)
 }
 
 /// A flipped bit may hide a batch from whoever looks for it; and what was lost since was not what is there now.
@@ -226,7 +230,10 @@ mod tests {
         let none = Event::TimeFound { tp: tp(), asked: AskedTime::Largest, found: None, span: span(20, 21) };
         let mut trimmed = world();
         trimmed[0] = topic(true, Trim::Records);
-        assert_eq!(verdict_in(trimmed, none, &ctx()), 0);
+        assert_eq!(verdict_in(trimmed, none.clone(), &ctx()), 0);
+        // Or lost, before it was visible.
+        let power = CheckContext { losses: vec![secs(50)..=secs(50)], ..ctx() };
+        assert_eq!((verdict_in(world(), none.clone(), &power), verdict_in(world(), none, &ctx())), (0, 1));
     }
 
     fn end(asked: i32, found: Option<(i32, i64)>) -> usize {

@@ -54,6 +54,11 @@ impl Harm {
         }
         counts
     }
+
+    /// Whether any fault of one of these kinds was applied.
+    pub fn any(&self, kinds: &[&str]) -> bool {
+        self.applied.iter().any(|fault| kinds.contains(&fault.kind()))
+    }
 }
 
 /// Applies faults. Clones share what was done.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::check::{Content, Event, Span, Tp};
+use crate::check::{Content, Event, Seen, Span, Tp};
 use crate::names;
 
 /// An offset of a partition.
@@ -58,8 +58,8 @@ impl Place {
                 here.then(|| Content { counter: first.counter + nth as u64, ..*first }).into_iter().collect()
             }
             Event::Read { tp, records, .. } if self.is_of(tp) => {
-                let here = records.iter().filter(|(offset, ..)| *offset == self.offset);
-                here.map(|(_, _, content)| *content).collect()
+                let here = records.iter().filter(|seen| seen.offset == self.offset);
+                here.map(|seen| seen.content).collect()
             }
             _ => vec![],
         }
@@ -128,7 +128,7 @@ impl Teller<'_> {
     fn written(&mut self, event: &Event) {
         match event {
             // It has no time of its own.
-            Event::Produced { tp, first, count, idempotent } => {
+            Event::Produced { tp, first, count, idempotent, .. } => {
                 if let Some(record) = self.among(first, u64::from(*count)) {
                     let how = if *idempotent { "with sequences" } else { "without sequences" };
                     let topic = id(tp);
@@ -139,7 +139,7 @@ impl Teller<'_> {
                     );
                 }
             }
-            Event::Acked { tp, first, count, base, span } => {
+            Event::Acked { tp, first, count, base, span, .. } => {
                 let at = base.map(|base| base..base + i64::from(*count));
                 let here = at.as_ref().is_some_and(|at| at.contains(&self.place.offset));
                 let record = self.among(first, u64::from(*count));
@@ -171,13 +171,13 @@ impl Teller<'_> {
         let Event::Read { reader, tp, hw, records, span, .. } = event else { return };
         let who = format!("{} (pass {})", names::client(reader.client), reader.pass);
         let offset = self.place.offset;
-        for (_, epoch, content) in records.iter().filter(|(at, ..)| *at == offset) {
+        for Seen { epoch, content, .. } in records.iter().filter(|seen| seen.offset == offset) {
             let what = format!("{who} reads {content}, leader epoch {epoch}, high watermark {hw}");
             self.line(span.done, &format!("{what}{}{}", sent(*span), id(tp)));
         }
-        let (first, last) = (records.first().map(|record| record.0), records.last().map(|record| record.0));
+        let (first, last) = (records.first().map(|seen| seen.offset), records.last().map(|seen| seen.offset));
         let past = position <= offset && last.is_some_and(|last| last > offset);
-        if past && records.iter().all(|(at, ..)| *at != offset) {
+        if past && records.iter().all(|seen| seen.offset != offset) {
             let got = format!("{}..={}", first.unwrap_or_default(), last.unwrap_or_default());
             self.line(
                 span.done,
@@ -261,14 +261,24 @@ mod tests {
     }
 
     fn read(client: u32, position: i64, offsets: &[i64], at: u64) -> Event {
-        let records = offsets.iter().map(|offset| (*offset, 5, content(*offset as u64))).collect();
+        let seen = |offset: &i64| Seen {
+            offset: *offset,
+            epoch: 5,
+            content: content(*offset as u64),
+            timestamp: 0,
+            appended: false,
+            created: 0,
+            odd: None,
+        };
+        let records = offsets.iter().map(seen).collect();
         let span = Span { sent: secs(at - 1), done: secs(at) };
         Event::Read { reader: Reader { client, pass: 1 }, tp: tp(2), position, hw: 9, records, span }
     }
 
     fn acked(base: i64, at: u64) -> Event {
         let span = Span { sent: secs(at - 1), done: secs(at) };
-        Event::Acked { tp: tp(2), first: content(base as u64), count: 4, base: Some(base), span }
+        let first = content(base as u64);
+        Event::Acked { tp: tp(2), first, count: 4, base: Some(base), append_time: None, span }
     }
 
     #[test]
@@ -282,8 +292,9 @@ mod tests {
 
     #[test]
     fn the_story_of_an_offset_is_told_in_order() {
-        let produced = Event::Produced { tp: tp(2), first: content(6), count: 4, idempotent: true };
-        let other = Event::Produced { tp: tp(1), first: content(6), count: 4, idempotent: true };
+        let produced =
+            Event::Produced { tp: tp(2), first: content(6), count: 4, idempotent: true, at: secs(1) };
+        let other = Event::Produced { tp: tp(1), first: content(6), count: 4, idempotent: true, at: secs(1) };
         let events = [
             Event::Healed { at: secs(1) },
             other,

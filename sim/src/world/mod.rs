@@ -84,14 +84,14 @@ pub async fn execute(
 async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, began: Duration) -> Outcome {
     let phases = &tape.world.phases;
     let ms = Duration::from_millis;
-    let bootstrap: Vec<SocketAddr> =
-        (0..brokers.len()).map(|index| SocketAddr::from((broker_ip(index), 9092))).collect();
+    let bootstrap = bootstrap(&brokers);
     let (phase, phases_seen) = watch::channel(Phase::Start);
     let enter = |next: Phase| {
         tracing::info!(target: "norn_sim::phase", "{next:?}");
         phase.send_replace(next);
     };
-    let drive = workload::drive(tape.clients.clone(), bootstrap.clone(), history.clone(), phases_seen);
+    let plan = plan(tape);
+    let drive = workload::drive(plan.clone(), bootstrap.clone(), history.clone(), phases_seen);
     let mut drive = task::spawn("workload", drive);
 
     clock::sleep(ms(phases.start_ms)).await;
@@ -115,8 +115,7 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, bega
     }
     enter(Phase::ReadBack);
     let bound = clock::now() + ms(phases.read_back_ms_max);
-    let mut read_back =
-        task::spawn("read-back", workload::read_back(tape.clients.clone(), history.clone(), bootstrap));
+    let mut read_back = task::spawn("read-back", workload::read_back(plan, history.clone(), bootstrap));
     if clock::timeout_at(bound, &mut read_back).await.is_err() {
         if waits.is_empty() {
             waits = wait_lines();
@@ -125,8 +124,7 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, bega
         findings.push(Finding::new("liveness", detail));
     }
     drop((drive, read_back));
-    disks::look(&brokers, &history, began).await;
-    permits::look(&brokers, &history).await;
+    look_around(&brokers, &history, began).await;
     enter(Phase::Done);
 
     let harm = director.harm();
@@ -149,6 +147,24 @@ fn when_it_mattered(history: &History, waits: Vec<String>) -> Vec<String> {
     let overdue = || history.with(|events| events.iter().find_map(Event::waits_when_overdue));
     let of_bound = Some(waits).filter(|waits| !waits.is_empty());
     overdue().or(of_bound).unwrap_or_else(wait_lines)
+}
+
+/// What the clients do, with what the brokers' settings say of it.
+fn plan(tape: &Tape) -> workload::Plan {
+    let settings = tape.world.brokers.first().map(|broker| broker.config.clone()).unwrap_or_default();
+    let default_append_time = WorldShape { settings }.append_time();
+    workload::Plan { default_append_time, ..tape.clients.clone() }
+}
+
+/// Where clients begin.
+fn bootstrap(brokers: &[BrokerHost]) -> Vec<SocketAddr> {
+    (0..brokers.len()).map(|index| SocketAddr::from((broker_ip(index), 9092))).collect()
+}
+
+/// Looks at what the brokers keep when nobody asks for anything any more.
+async fn look_around(brokers: &[BrokerHost], history: &History, began: Duration) {
+    disks::look(brokers, history, began).await;
+    permits::look(brokers, history).await;
 }
 
 /// Stops the brokers as an operator does: each must come to a clean end.
