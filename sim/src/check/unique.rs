@@ -74,7 +74,9 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                 let who = format!("reader {}/{}", reader.client, reader.pass);
                 found.push(format!("{tp}: {who} got bytes at offset {offset} that nobody wrote: {detail}"));
             }
-            Event::Corrupt { tp, offset, span, .. } if !ctx.flipped(tp, *offset, span.done) => {
+            Event::Corrupt { tp, offset, span, .. }
+                if !ctx.flipped(tp, *offset, span.done) && !beside_a_flip(log, ctx, tp, span.done) =>
+            {
                 let at = span.done.as_secs_f64();
                 found.push(format!(
                     "{tp}: offset {offset} is called corrupt at {at:.3} s, but no bit of its batch was flipped"
@@ -84,6 +86,13 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether what a loss tore may stand behind a flipped batch, so that the two cannot be told apart. Where what was synced
+/// is promised, all that follows a flipped batch is whole.
+fn beside_a_flip(log: &Log<'_>, ctx: &CheckContext, tp: &Tp, by: Duration) -> bool {
+    let mut flips = ctx.flips.iter().filter(|flip| flip.is_of(tp) && flip.at <= by);
+    flips.any(|flip| !log.facts(&tp.topic).sync && ctx.lost_between(flip.at, by))
 }
 
 #[cfg(test)]
@@ -132,6 +141,9 @@ mod tests {
         assert_eq!(verdict(vec![corrupt(4)], &ctx()), 1);
         assert_eq!(verdict(vec![corrupt(4)], &flipped(4..=5)), 0);
         assert_eq!(verdict(vec![corrupt(4)], &flipped(5..=6)), 1);
+        let torn = CheckContext { losses: vec![secs(50)..=secs(50)], ..flipped(3..=3) };
+        assert_eq!(verdict(vec![topic(false, Trim::Never), corrupt(4)], &torn), 0);
+        assert_eq!(verdict(vec![topic(true, Trim::Never), corrupt(4)], &torn), 1);
         let later = Flip { at: secs(92), ..flipped(4..=5).flips.remove(0) };
         assert_eq!(verdict(vec![corrupt(4)], &CheckContext { flips: vec![later], ..ctx() }), 1);
     }
