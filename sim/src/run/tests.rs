@@ -1,6 +1,7 @@
 //! Whole worlds without clients: what the runner itself must get right.
 
 use super::*;
+use crate::faults::director::Trouble;
 use crate::faults::{Direction, DiskVerb, Fault};
 use crate::tape::Timed;
 use crate::workload::Role;
@@ -202,24 +203,28 @@ fn a_world_with_clients_can_be_cut_off() {
 
 #[test]
 fn an_error_line_is_a_finding_unless_a_fault_of_a_disk_explains_it() {
-    let verdict = |faults: &[&str], verdict| {
+    let bad_disk = || {
+        let fault = Fault::DiskError { broker: 0, op: DiskVerb::Sync, count: 1, for_ms: 9, stays_ms: 0 };
+        let trouble = Trouble { fault, span: Duration::ZERO..=Duration::from_secs(2) };
+        Harm { troubles: vec![trouble], ..Harm::default() }
+    };
+    let verdict = |harm: Harm, verdict| {
         let mut report = Report::bare(1, verdict, Finding::new("x", "y"));
-        report.faults = faults.iter().map(|kind| ((*kind).to_owned(), 1)).collect();
-        report.errors = vec!["1.000s norn_broker: it broke".to_owned()];
-        judge_errors(&mut report);
+        let line = "1.000s norn_broker: it broke".to_owned();
+        judge_errors(&mut report, &[Logged { at: Duration::from_secs(1), line }], &harm);
         (report.verdict, report.findings.len())
     };
-    assert_eq!(verdict(&["kill"], Verdict::Pass), (Verdict::Correctness, 2));
-    assert_eq!(verdict(&["kill"], Verdict::Liveness), (Verdict::Liveness, 2));
-    assert_eq!(verdict(&["kill", "bit-flip"], Verdict::Pass), (Verdict::Pass, 1));
+    assert_eq!(verdict(Harm::default(), Verdict::Pass), (Verdict::Correctness, 2));
+    assert_eq!(verdict(Harm::default(), Verdict::Liveness), (Verdict::Liveness, 2));
+    assert_eq!(verdict(bad_disk(), Verdict::Pass), (Verdict::Pass, 1));
     // What struck a world that crashed is not known.
-    assert_eq!(verdict(&[], Verdict::Crash), (Verdict::Crash, 1));
+    assert_eq!(verdict(Harm::default(), Verdict::Crash), (Verdict::Crash, 1));
 }
 
 #[test]
 fn the_errors_of_a_world_are_kept() {
     logs::install(None);
     tracing::error!(number = 7, "it broke");
-    assert!(logs::taken()[0].ends_with("it broke number=7"));
+    assert!(logs::taken()[0].line.ends_with("it broke number=7"));
     assert!(logs::taken().is_empty());
 }
