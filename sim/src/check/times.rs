@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::context::CheckContext;
-use super::event::{AskedTime, Event, Seen, Span, Tp, Trim};
+use super::event::{AskedTime, Event, Seen, Span, Tp};
 use super::log::{Log, FINAL_READER};
 
 /// What is known of one partition.
@@ -47,8 +47,7 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
                     AskedTime::Since(time) => format!("the first record since {time}"),
                     AskedTime::Largest => "the record with the largest timestamp".to_owned(),
                 };
-                let judged =
-                    found.is_some() || *asked != AskedTime::Largest || finds_largest(log, ctx, tp, *span);
+                let judged = found.is_some() || *asked != AskedTime::Largest || finds_largest(ctx, *span);
                 (tp, span, what, judged.then(|| time_problem(known, *asked, *found, *span)).flatten())
             }
             Event::EpochEnd { tp, asked, found, span } => {
@@ -68,10 +67,9 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
     found
 }
 
-/// Whether the largest must be found. It may be of a record that DeleteRecords took (Kafka finds that one), or of one that
-/// was not yet durable, and was lost.
-fn finds_largest(log: &Log<'_>, ctx: &CheckContext, tp: &Tp, span: Span) -> bool {
-    log.facts(&tp.topic).trim != Trim::Records && !ctx.lost_between(span.sent, Duration::MAX)
+/// Whether the largest must be found. It may be of a record that was not yet durable, and was lost.
+fn finds_largest(ctx: &CheckContext, span: Span) -> bool {
+    !ctx.lost_between(span.sent, Duration::MAX)
 }
 
 /// A flipped bit may hide a batch from whoever looks for it; and what was lost since was not what is there now.
@@ -168,7 +166,7 @@ fn shown(seen: &Seen) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::Reader;
+    use super::super::event::{Reader, Trim};
     use super::super::testing::*;
     use super::*;
 
@@ -226,12 +224,11 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_may_have_been_deleted() {
+    fn the_largest_may_have_been_lost_before_it_was_visible() {
         let none = Event::TimeFound { tp: tp(), asked: AskedTime::Largest, found: None, span: span(20, 21) };
         let mut trimmed = world();
         trimmed[0] = topic(true, Trim::Records);
-        assert_eq!(verdict_in(trimmed, none.clone(), &ctx()), 0);
-        // Or lost, before it was visible.
+        assert_eq!(verdict_in(trimmed, none.clone(), &ctx()), 1);
         let power = CheckContext { losses: vec![secs(50)..=secs(50)], ..ctx() };
         assert_eq!((verdict_in(world(), none.clone(), &power), verdict_in(world(), none, &ctx())), (0, 1));
     }

@@ -75,7 +75,15 @@ impl LogView {
     /// The first record with the largest timestamp of the log (ListOffsets -3, KIP-734): the first of all, with -1, where
     /// none has one.
     pub async fn max_timestamp(&self, decoding: &Decoding) -> Result<Option<TimestampedOffset>, ReadError> {
-        match self.segments.iter().map(|s| s.max_timestamp()).max() {
+        let Some(max) = self.segments.iter().map(|s| s.max_timestamp()).max() else { return Ok(None) };
+        let found = self.offset_for_timestamp(max, decoding).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        // The first segment still holds records below the log start offset, and one of them had the largest.
+        let (first, others) = self.segments.split_first().expect("one of them has the largest timestamp");
+        let left = first.max_timestamp_since(self.start, &self.epochs, decoding).await?;
+        match left.into_iter().chain(others.iter().map(|s| s.max_timestamp())).max() {
             Some(max) => self.offset_for_timestamp(max, decoding).await,
             None => Ok(None),
         }

@@ -344,10 +344,60 @@ impl Segment {
         }
     }
 
+    /// The largest timestamp of the records at or behind `from`. Corrupt batches are passed over.
+    pub(crate) async fn max_timestamp_since(
+        &self,
+        from: Offset,
+        epochs: &EpochCache,
+        decoding: &Decoding,
+    ) -> Result<Option<i64>, ReadError> {
+        let io = || ReadError::io(self.file.path());
+        let (size, next) = (self.size(), self.next_offset());
+        let mut walk = Walk::new(&self.file, 0, self.base, size, CHUNK_SHORT);
+        let mut max = None;
+        loop {
+            match walk.next(Check::CrcAndEpoch(epochs)).await.map_err(io())? {
+                Step::Batch { header, .. } if header.last_offset() < from => {}
+                Step::Batch { header, .. } if header.base_offset >= from => {
+                    max = max.max(Some(header.max_timestamp));
+                }
+                Step::Batch { position, header } => {
+                    let bytes = walk.batch(position, &header).await.map_err(io())?;
+                    max = max.max(largest_since(Batch { header, bytes }, from, decoding).await);
+                }
+                Step::End => return Ok(max),
+                Step::Damaged => {
+                    if !walk.resync(next).await.map_err(io())? {
+                        return Ok(max);
+                    }
+                }
+            }
+        }
+    }
+
     fn corrupt(&self, position: u64, first: Offset, next: Offset) -> ReadError {
         norn_env::sometimes!("corrupt-records-refused");
         ReadError::Corrupt { file: self.file.path().to_owned(), position, first, next }
     }
+}
+
+/// The largest timestamp of a batch's records at or behind `from`.
+async fn largest_since(batch: Batch, from: Offset, decoding: &Decoding) -> Option<i64> {
+    if batch.header.timestamp_type() == TimestampType::LogAppend {
+        return Some(batch.header.max_timestamp);
+    }
+    let (header, bytes) = (batch.header, batch.bytes.clone());
+    let search = move |limit| {
+        let mut max = None;
+        let scanned = scan_records(&header, &bytes, limit, |record| {
+            if header.base_offset.plus(i64::from(record.offset_delta)) >= from {
+                max = max.max(Some(record.timestamp));
+            }
+            ControlFlow::Continue(())
+        });
+        (!scanned.is_err_and(|error| error.is_over_limit())).then_some(max)
+    };
+    decoding.run(&batch, search).await.flatten()
 }
 
 /// The first record of a batch at or behind `from` with a timestamp of at least `ts`. A batch whose records do not decode

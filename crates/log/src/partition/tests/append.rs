@@ -158,6 +158,26 @@ fn where_no_record_has_a_timestamp_the_first_has_the_largest() {
 }
 
 #[test]
+fn the_largest_timestamp_is_that_of_a_record_that_is_still_there() {
+    run(|root| async move {
+        let (mut log, _) = open(&root, &small(), None).await;
+        let at = |timestamp| Record { timestamp, value: Some(Bytes::from_static(b"v")), ..Record::default() };
+        for times in [[50, 90], [80, 10], [20, 30]] {
+            let bytes = build_batch(&times.map(at), BatchOptions::default()).unwrap();
+            let batch = Batch::split_all(bytes).unwrap().remove(0);
+            log.append(&[(batch, log.end())], LeaderEpoch(0), None).await.unwrap();
+        }
+        for (start, offset, timestamp) in [(0, 1, 90), (1, 1, 90), (2, 2, 80), (3, 5, 30), (4, 5, 30)] {
+            log.delete_before(Offset(start)).await.unwrap();
+            let found = log.view().max_timestamp(&Decoding::default()).await.unwrap().unwrap();
+            assert_eq!((found.offset, found.timestamp), (Offset(offset), timestamp), "from {start} on");
+        }
+        log.delete_before(log.end()).await.unwrap();
+        assert_eq!(log.view().max_timestamp(&Decoding::default()).await.unwrap(), None);
+    });
+}
+
+#[test]
 fn an_empty_log_has_no_timestamps() {
     run(|root| async move {
         let (log, _) = open(&root, &small(), None).await;
