@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
 use futures::{future::BoxFuture, FutureExt};
 use norn_core::{
-    group::GroupConfig,
+    group::{CleanupLimits, GroupConfig},
     metadata::{Command, Endpoint, Image},
 };
 use norn_env::{
@@ -380,6 +380,7 @@ fn group_config(config: &Config) -> GroupConfig {
         offsets_retention: offsets.retention,
         retention_check_interval: offsets.retention_check_interval,
         append_timeout: offsets.commit_timeout,
+        cleanup: CleanupLimits::default(),
     }
 }
 

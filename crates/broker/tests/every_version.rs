@@ -4,6 +4,8 @@
 
 #[path = "every_version/admin.rs"]
 mod admin;
+#[path = "every_version/offsets.rs"]
+mod offsets;
 mod support;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -22,8 +24,6 @@ use kafka_protocol::{
         leave_group_request::MemberIdentity,
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
         metadata_request::MetadataRequestTopic,
-        offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
-        offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics},
         offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic},
         produce_request::{PartitionProduceData, TopicProduceData},
         sync_group_request::SyncGroupRequestAssignment,
@@ -90,7 +90,7 @@ fn every_served_version_of_every_api_is_answered() {
         leader_epochs(&mut run).await;
         find_coordinator(&mut run).await;
         groups(&mut run).await;
-        offsets(&mut run).await;
+        offsets::all(&mut run).await;
         configs(&mut run).await;
         topics(&mut run).await;
         the_rest(&mut run).await;
@@ -367,68 +367,6 @@ async fn groups(run: &mut Run) {
         assert_eq!(deleted.results[0].error_code, 0, "version {version}");
     }
     run.ask(0, "empty", DescribeGroupsRequest::default()).await;
-}
-
-async fn offsets(run: &mut Run) {
-    let group = || GroupId(text("committed"));
-    for version in served(ApiKey::OffsetCommit) {
-        run.ask(version, "empty", OffsetCommitRequest::default()).await;
-        let topics = [TOPIC, MISSING].map(|name| {
-            let partition = |index| {
-                let partition = OffsetCommitRequestPartition::default()
-                    .with_partition_index(index)
-                    .with_committed_offset(2)
-                    .with_committed_metadata(Some(text("note")));
-                if version >= 6 {
-                    partition.with_committed_leader_epoch(0)
-                } else {
-                    partition
-                }
-            };
-            OffsetCommitRequestTopic::default()
-                .with_name(topic_name(name))
-                .with_partitions(vec![partition(0), partition(99)])
-        });
-        let request = OffsetCommitRequest::default()
-            .with_group_id(group())
-            .with_generation_id_or_member_epoch(-1)
-            .with_topics(topics.into());
-        let response = run.ask(version, "commit", request).await.unwrap();
-        let errors = |topic: usize| response.topics[topic].partitions.iter().map(|p| p.error_code);
-        assert_eq!(errors(0).chain(errors(1)).collect::<Vec<_>>(), [0, 3, 3, 3], "version {version}");
-    }
-    for version in served(ApiKey::OffsetFetch) {
-        run.ask(version, "empty", OffsetFetchRequest::default()).await;
-        if version < 8 {
-            let topics = [TOPIC, MISSING].map(|name| {
-                OffsetFetchRequestTopic::default()
-                    .with_name(topic_name(name))
-                    .with_partition_indexes(vec![0, 99])
-            });
-            let request = OffsetFetchRequest::default().with_group_id(group());
-            let some = request.clone().with_topics(Some(topics.into()));
-            let response = run.ask(version, "some", some).await.unwrap();
-            assert_eq!(response.topics[0].partitions[0].committed_offset, 2, "version {version}");
-            if version >= 2 {
-                run.ask(version, "all", request.with_topics(None)).await;
-            }
-            continue;
-        }
-        let topics = [TOPIC, MISSING].map(|name| {
-            OffsetFetchRequestTopics::default()
-                .with_name(topic_name(name))
-                .with_partition_indexes(vec![0, 99])
-        });
-        let some = OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(Some(topics.into()));
-        let all = OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(None);
-        let none = OffsetFetchRequestGroup::default().with_group_id(GroupId(text(MISSING))).with_topics(None);
-        let request =
-            OffsetFetchRequest::default().with_groups(vec![some, all, none]).with_require_stable(true);
-        let response = run.ask(version, "some", request).await.unwrap();
-        for at in [0, 1] {
-            assert_eq!(response.groups[at].topics[0].partitions[0].committed_offset, 2, "version {version}");
-        }
-    }
 }
 
 async fn configs(run: &mut Run) {

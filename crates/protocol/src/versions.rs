@@ -89,6 +89,7 @@ pub const TABLE: &[ApiVersionRange] = &[
     entry::<m::IncrementalAlterConfigsRequest>(ApiKey::IncrementalAlterConfigs, 0, 1),
     entry::<m::AlterPartitionReassignmentsRequest>(ApiKey::AlterPartitionReassignments, 0, 1),
     entry::<m::ListPartitionReassignmentsRequest>(ApiKey::ListPartitionReassignments, 0, 0),
+    entry::<m::OffsetDeleteRequest>(ApiKey::OffsetDelete, 0, 0),
     entry::<m::DescribeClientQuotasRequest>(ApiKey::DescribeClientQuotas, 0, 1),
     entry::<m::DescribeUserScramCredentialsRequest>(ApiKey::DescribeUserScramCredentials, 0, 0),
     entry::<m::DescribeQuorumRequest>(ApiKey::DescribeQuorum, 0, 2),

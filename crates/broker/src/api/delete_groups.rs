@@ -9,7 +9,7 @@ use norn_protocol::ErrorCode;
 use super::{
     code,
     group::{text, ANSWER_MAX},
-    Call, Session,
+    Call, Pace, Session,
 };
 use crate::{coordinator::answer_by, server::Reply};
 
@@ -20,7 +20,9 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     };
     let (answer, deadline) = (call.answer(), call.received + ANSWER_MAX);
     let mut waiting = Vec::with_capacity(request.groups_names.len());
+    let mut pace = Pace::default();
     for name in request.groups_names {
+        pace.next().await;
         let group_id = text(&name.0);
         let coordinator = call.ctx.coordinators.of(&group_id);
         let answered = match coordinator {
@@ -32,6 +34,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     Reply::Waiting(Box::pin(async move {
         let mut results = Vec::with_capacity(waiting.len());
         for (name, answered) in waiting {
+            pace.next().await;
             let answer = match answered {
                 Ok(answered) => answer_by(answered, deadline).await,
                 Err(error) => Err(error),

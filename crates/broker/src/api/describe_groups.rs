@@ -9,7 +9,7 @@ use norn_protocol::ErrorCode;
 
 use super::{
     group::{look_each, maybe_wire, text, wire, ANSWER_MAX},
-    Call, Session,
+    Call, Pace, Session,
 };
 use crate::server::Reply;
 
@@ -25,12 +25,14 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     Reply::Waiting(Box::pin(async move {
         let asked = request.groups.iter().map(|group| text(&group.0)).collect();
         let looked = look_each(&ctx, deadline, asked, |state, group| state.describe_group(group)).await;
-        let groups = looked.into_iter().map(|(group, result)| {
+        let (mut groups, mut pace) = (Vec::with_capacity(looked.len()), Pace::default());
+        for (group, result) in looked {
+            pace.next().await;
             let response = DescribedGroup::default()
                 .with_group_id(GroupId(wire(&group)))
                 .with_authorized_operations(operations::NOT_ASKED);
             let allowed = operations::if_asked(request.include_authorized_operations, operations::GROUP);
-            match result {
+            groups.push(match result {
                 Ok(Some(described)) => describe(response.with_authorized_operations(allowed), described),
                 Ok(None) if answer.version >= NOT_FOUND_SINCE => {
                     let message = format!("Group {group} not found.");
@@ -41,9 +43,9 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
                 }
                 Ok(None) => response.with_group_state(wire("Dead")).with_authorized_operations(allowed),
                 Err(error) => response.with_error_code(error.code()),
-            }
-        });
-        answer.respond(&DescribeGroupsResponse::default().with_groups(groups.collect()))
+            });
+        }
+        answer.respond(&DescribeGroupsResponse::default().with_groups(groups))
     }))
 }
 

@@ -7,7 +7,7 @@ use kafka_protocol::protocol::StrBytes;
 use norn_env::clock::Duration;
 use norn_protocol::ErrorCode;
 
-use super::{topics, Call, Session};
+use super::{topics, Call, Pace, Session};
 use crate::{coordinator::OFFSETS_TOPIC, server::Reply};
 
 const KEY_GROUP: i8 = 0;
@@ -38,9 +38,12 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         Err(ErrorCode::InvalidRequest)
     };
     let endpoint = &call.endpoint;
-    let coordinators = keys.into_iter().map(|key| {
+    let mut coordinators = Vec::with_capacity(keys.len());
+    let mut pace = Pace::default();
+    for key in keys {
+        pace.next().await;
         let coordinator = Coordinator::default().with_key(key);
-        match found {
+        coordinators.push(match found {
             Ok(()) => coordinator
                 .with_node_id(BrokerId(call.ctx.node.0))
                 .with_host(StrBytes::from_string(endpoint.host.clone()))
@@ -50,9 +53,8 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
                 .with_error_message(Some(StrBytes::from_string(error.to_string())))
                 .with_node_id(BrokerId(-1))
                 .with_port(-1),
-        }
-    });
-    let coordinators: Vec<Coordinator> = coordinators.collect();
+        });
+    }
     if call.version >= 4 {
         return call.ready(&FindCoordinatorResponse::default().with_coordinators(coordinators));
     }

@@ -1,16 +1,18 @@
 //! What the handlers of the group APIs share: conversions, and handing an event to the group's coordinator.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kafka_protocol::protocol::StrBytes;
-use norn_core::group::{Event, Response, Slot};
+use norn_core::group::{Event, OffsetsResponse, Response, Slot};
 use norn_env::{
     clock::{Duration, Instant},
     select,
 };
-use norn_protocol::ErrorCode;
+use norn_protocol::{types::PartitionIndex, ErrorCode};
 
-use super::{Call, Context};
+use tokio::sync::oneshot;
+
+use super::{Call, Context, Pace};
 use crate::{
     coordinator::answer_by,
     server::{self, Reply},
@@ -63,6 +65,56 @@ pub(super) async fn step(
     }
 }
 
+/// Partitions of one request that a coordinator is given at once: about a millisecond of its work.
+pub(super) const PARTITIONS_AT_ONCE: usize = 1024;
+
+/// Hands the parts of a request to the coordinator of its group, in order.
+pub(super) async fn step_each<E>(
+    call: &Call,
+    group_id: &str,
+    events: Vec<E>,
+) -> Vec<Result<oneshot::Receiver<Response>, ErrorCode>>
+where
+    E: FnOnce(Slot) -> Event + Send + 'static,
+{
+    let coordinator = call.ctx.coordinators.of(group_id);
+    let mut handed_over = Vec::with_capacity(events.len());
+    for event in events {
+        handed_over.push(match &coordinator {
+            Ok(coordinator) => coordinator.step(call.received + ANSWER_MAX, event).await,
+            Err(error) => Err(*error),
+        });
+    }
+    handed_over
+}
+
+/// What the coordinator has answered to the parts of a request, by partition.
+#[derive(Default)]
+pub(super) struct Outcomes {
+    of: BTreeMap<Arc<str>, BTreeMap<PartitionIndex, Option<ErrorCode>>>,
+    /// Why a part has no answer.
+    pub failed: Option<ErrorCode>,
+}
+
+impl Outcomes {
+    pub async fn add(&mut self, response: OffsetsResponse) {
+        let mut pace = Pace::default();
+        for (topic, outcomes) in response.topics {
+            let of_topic = self.of.entry(topic).or_default();
+            for outcome in outcomes {
+                pace.next().await;
+                of_topic.insert(outcome.partition, outcome.error);
+            }
+        }
+    }
+
+    /// The error of a partition that was handed over.
+    pub fn get(&self, topic: &str, partition: PartitionIndex) -> Option<ErrorCode> {
+        let answered = self.of.get(topic).and_then(|of_topic| of_topic.get(&partition)).copied();
+        answered.unwrap_or(Some(self.failed.unwrap_or(ErrorCode::UnknownServerError)))
+    }
+}
+
 /// The client's address as group descriptions show it.
 pub(super) fn client_host(call: &Call) -> Arc<str> {
     Arc::from(format!("/{}", call.peer.ip()))
@@ -80,7 +132,9 @@ pub(super) async fn look_each<T: Send + 'static>(
     read: impl Fn(&norn_core::group::Coordinator, &str) -> T + Clone + Send + 'static,
 ) -> Vec<(Arc<str>, Result<T, ErrorCode>)> {
     let mut results = Vec::with_capacity(groups.len());
+    let mut pace = Pace::default();
     for group in groups {
+        pace.next().await;
         let result = match ctx.coordinators.of(&group) {
             Ok(coordinator) => {
                 let (read, asked) = (read.clone(), group.clone());

@@ -39,6 +39,7 @@ mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
@@ -123,6 +124,7 @@ handlers! {
     IncrementalAlterConfigs => incremental_alter_configs,
     AlterPartitionReassignments => alter_partition_reassignments,
     ListPartitionReassignments => list_partition_reassignments,
+    OffsetDelete => offset_delete,
     DescribeClientQuotas => describe_client_quotas,
     DescribeUserScramCredentials => describe_user_scram_credentials,
     DescribeQuorum => describe_quorum,

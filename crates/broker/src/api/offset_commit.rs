@@ -1,50 +1,39 @@
-//! OffsetCommit (key 8). Partitions that do not exist are answered here; the others go to the group's coordinator.
-
-use std::collections::BTreeMap;
+//! OffsetCommit (key 8). Partitions that do not exist are answered here; the others go to the group's coordinator, in parts
+//! that each fit into one batch. A part is committed as a whole or not at all.
 
 use kafka_protocol::messages::{
     offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic},
     OffsetCommitRequest, OffsetCommitResponse,
 };
-use norn_core::group::{CommitRequest, Event, PartitionCommit, Response, TopicCommits};
+use norn_core::{
+    group::{CommitRequest, Event, PartitionCommit, Response, TopicCommits},
+    metadata::Image,
+};
 use norn_protocol::{
     types::{LeaderEpoch, Offset, PartitionIndex},
     ErrorCode,
 };
 
-use super::{group, Answer, Call, Session};
-use crate::server::{self, Reply};
+use super::{group, Answer, Call, Pace, Session};
+use crate::{
+    coordinator::answer_by,
+    server::{self, Reply},
+};
 
 /// OffsetCommit names a group that does not exist as such from this version on.
 const GROUP_ID_NOT_FOUND_SINCE: i16 = 9;
+
+/// Bytes of names and metadata in one part: with the rest of each record well below `message.max.bytes`.
+const PART_BYTES_MAX: usize = 256 << 10;
 
 pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let request: OffsetCommitRequest = match call.decode() {
         Ok(request) => request,
         Err(close) => return close,
     };
-    let answer = call.answer();
+    let (answer, deadline) = (call.answer(), call.received + group::ANSWER_MAX);
     let image = call.ctx.controller.image();
-    let mut topics = vec![];
-    for asked in &request.topics {
-        let Some(topic) = image.topic_by_name(asked.name.as_str()) else { continue };
-        let known =
-            asked.partitions.iter().filter(|p| topic.partition(PartitionIndex(p.partition_index)).is_some());
-        let partitions: Vec<PartitionCommit> = known
-            .map(|p| PartitionCommit {
-                partition: PartitionIndex(p.partition_index),
-                offset: Offset(p.committed_offset),
-                leader_epoch: LeaderEpoch(p.committed_leader_epoch),
-                metadata: group::maybe_text(&p.committed_metadata),
-            })
-            .collect();
-        if !partitions.is_empty() {
-            topics.push(TopicCommits { topic: group::text(&asked.name.0), topic_id: topic.id, partitions });
-        }
-    }
-    if topics.is_empty() && !request.topics.is_empty() {
-        return Reply::Ready(encode(answer, &request, Ok(&[])));
-    }
+    let parts = parts(&request, &image).await;
     let commit = CommitRequest {
         group_id: group::text(&request.group_id.0),
         generation: request.generation_id_or_member_epoch,
@@ -53,46 +42,104 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         retention_ms: (call.version <= 4 && request.retention_time_ms >= 0)
             .then_some(request.retention_time_ms),
         knows_group_id_not_found: call.version >= GROUP_ID_NOT_FOUND_SINCE,
-        topics,
+        topics: vec![],
     };
-    let group_id = commit.group_id.clone();
-    let event = |slot| Event::CommitOffsets { slot, request: commit };
-    group::step(&call, &group_id, call.received + group::ANSWER_MAX, event, move |answered| match answered {
-        Ok(Response::CommitOffsets(response)) => encode(answer, &request, Ok(&response.topics)),
-        Ok(_) => encode(answer, &request, Err(ErrorCode::UnknownServerError)),
-        Err(error) => encode(answer, &request, Err(error)),
-    })
-    .await
+    let event = |topics| {
+        let request = CommitRequest { topics, ..commit.clone() };
+        move |slot| Event::CommitOffsets { slot, request }
+    };
+    let events = parts.into_iter().map(event).collect();
+    let handed_over = group::step_each(&call, &commit.group_id, events).await;
+    Reply::Waiting(Box::pin(async move {
+        let mut outcomes = group::Outcomes::default();
+        for answered in handed_over {
+            let answer = match answered {
+                Ok(answered) => answer_by(answered, deadline).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(Response::CommitOffsets(response)) => outcomes.add(response).await,
+                Ok(_) => outcomes.failed = Some(ErrorCode::UnknownServerError),
+                Err(error) => outcomes.failed = Some(error),
+            }
+        }
+        encode(answer, &request, &image, outcomes).await
+    }))
 }
 
-type Outcomes = [(std::sync::Arc<str>, Vec<norn_core::group::PartitionOutcome>)];
+/// The commits for partitions that exist. At least one part, unless none of the partitions does: the coordinator judges the
+/// member also where there is nothing to commit.
+async fn parts(request: &OffsetCommitRequest, image: &Image) -> Vec<Vec<TopicCommits>> {
+    let mut parts: Vec<Vec<TopicCommits>> = vec![];
+    let (mut partitions, mut bytes) = (0, 0);
+    let mut pace = Pace::default();
+    for asked in &request.topics {
+        pace.next().await;
+        let Some(topic) = image.topic_by_name(asked.name.as_str()) else { continue };
+        let name = group::text(&asked.name.0);
+        let mut begins = true;
+        for asked in &asked.partitions {
+            pace.next().await;
+            let partition = PartitionIndex(asked.partition_index);
+            if topic.partition(partition).is_none() {
+                continue;
+            }
+            let metadata = group::maybe_text(&asked.committed_metadata);
+            let more = name.len() + request.group_id.len() + metadata.as_ref().map_or(0, |text| text.len());
+            if parts.is_empty() || partitions == group::PARTITIONS_AT_ONCE || bytes + more > PART_BYTES_MAX {
+                parts.push(vec![]);
+                (partitions, bytes, begins) = (0, 0, true);
+            }
+            (partitions, bytes) = (partitions + 1, bytes + more);
+            let commit = PartitionCommit {
+                partition,
+                offset: Offset(asked.committed_offset),
+                leader_epoch: LeaderEpoch(asked.committed_leader_epoch),
+                metadata,
+            };
+            let Some(part) = parts.last_mut() else { continue };
+            if std::mem::take(&mut begins) {
+                part.push(TopicCommits { topic: name.clone(), topic_id: topic.id, partitions: vec![] });
+            }
+            if let Some(topic) = part.last_mut() {
+                topic.partitions.push(commit);
+            }
+        }
+    }
+    if parts.is_empty() && request.topics.is_empty() {
+        parts.push(vec![]);
+    }
+    parts
+}
 
-/// Answers in the request's order; what the coordinator was not asked about does not exist.
-fn encode(
+/// Answers in the request's order.
+async fn encode(
     answer: Answer,
     request: &OffsetCommitRequest,
-    outcome: Result<&Outcomes, ErrorCode>,
+    image: &Image,
+    outcomes: group::Outcomes,
 ) -> server::Response {
-    let outcome = outcome.map(|outcomes| {
-        let each = outcomes.iter().flat_map(|(name, partitions)| partitions.iter().map(move |p| (name, p)));
-        each.map(|(name, p)| ((&**name, p.partition.0), p.error)).collect::<BTreeMap<_, _>>()
-    });
-    let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|p| {
-            let error = match &outcome {
-                Err(error) => Some(*error),
-                Ok(outcomes) => {
-                    let unknown = Some(ErrorCode::UnknownTopicOrPartition);
-                    outcomes.get(&(topic.name.as_str(), p.partition_index)).copied().unwrap_or(unknown)
-                }
+    let mut pace = Pace::default();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for asked in &request.topics {
+        pace.next().await;
+        let topic = image.topic_by_name(asked.name.as_str());
+        let mut partitions = Vec::with_capacity(asked.partitions.len());
+        for asked_partition in &asked.partitions {
+            pace.next().await;
+            let partition = PartitionIndex(asked_partition.partition_index);
+            let exists = topic.is_some_and(|topic| topic.partition(partition).is_some());
+            let error = if exists {
+                outcomes.get(asked.name.as_str(), partition)
+            } else {
+                Some(ErrorCode::UnknownTopicOrPartition)
             };
-            OffsetCommitResponsePartition::default()
-                .with_partition_index(p.partition_index)
-                .with_error_code(error.map_or(0, |error| error.code()))
-        });
-        OffsetCommitResponseTopic::default()
-            .with_name(topic.name.clone())
-            .with_partitions(partitions.collect())
-    });
-    answer.respond(&OffsetCommitResponse::default().with_topics(topics.collect()))
+            let response = OffsetCommitResponsePartition::default().with_partition_index(partition.0);
+            partitions.push(response.with_error_code(error.map_or(0, |error| error.code())));
+        }
+        topics.push(
+            OffsetCommitResponseTopic::default().with_name(asked.name.clone()).with_partitions(partitions),
+        );
+    }
+    answer.respond(&OffsetCommitResponse::default().with_topics(topics))
 }

@@ -1,64 +1,73 @@
-//! OffsetFetch (key 9): of one group up to version 7, of several from version 8 on.
+//! OffsetFetch (key 9): of one group up to version 7, of several from version 8 on. A coordinator reads a bounded number of
+//! offsets at a time: of a larger request, later parts may see commits that came after it.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use kafka_protocol::messages::{
+    offset_fetch_request::{OffsetFetchRequestTopic, OffsetFetchRequestTopics},
     offset_fetch_response::{
         OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
         OffsetFetchResponseTopic, OffsetFetchResponseTopics,
     },
     OffsetFetchRequest, OffsetFetchResponse, TopicName,
 };
-use norn_core::group::FetchedTopic;
-use norn_protocol::{types::PartitionIndex, ErrorCode};
+use norn_core::group::{Coordinator, FetchedOffset, FetchedPart, FetchedTopic};
+use norn_env::clock::Instant;
+use norn_protocol::{
+    types::{LeaderEpoch, Offset, PartitionIndex},
+    ErrorCode,
+};
+use tokio::sync::oneshot;
 
 use super::{
-    group::{text, wire, ANSWER_MAX},
-    Call, Session,
+    group::{text, wire, ANSWER_MAX, PARTITIONS_AT_ONCE},
+    Answer, Call, Pace, Session,
 };
-use crate::{coordinator::answer_by, server::Reply};
+use crate::{
+    controller::Controller,
+    coordinator::{answer_by, CoordinatorHandle},
+    server::{self, Reply},
+};
 
-/// The partitions asked for; `None` stands for all that the group has offsets for.
-type Asked = Option<Vec<(Arc<str>, Vec<PartitionIndex>)>>;
+type Partitions = Vec<(Arc<str>, Vec<PartitionIndex>)>;
 
 pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let request: OffsetFetchRequest = match call.decode() {
         Ok(request) => request,
         Err(close) => return close,
     };
-    let (answer, deadline) = (call.answer(), call.received + ANSWER_MAX);
+    let answer = call.answer();
     if call.version < 8 {
-        let asked: Asked = request
-            .topics
-            .as_ref()
-            .map(|topics| topics.iter().map(|t| (text(&t.name.0), indexes(&t.partition_indexes))).collect());
-        let waiting = ask(&call, &text(&request.group_id.0), asked.clone(), deadline).await;
+        let asked = match &request.topics {
+            Some(topics) => Asked::Of(parts(topics.iter().map(of_topic).collect()).await),
+            None => Asked::All { after: None, ended: false },
+        };
+        let question = Question::ask(&call, text(&request.group_id.0), asked).await;
         return Reply::Waiting(Box::pin(async move {
-            let (topics, error) = match waiting.answer().await {
-                Ok(topics) => (topics, 0),
-                Err(error) => (unanswered(&asked), error.code()),
-            };
-            // Before version 2 there is only a code for each partition.
-            let each = if answer.version < 2 { error } else { 0 };
-            let topics = topics.iter().map(|topic| topic_response(topic, each)).collect();
-            answer.respond(&OffsetFetchResponse::default().with_topics(topics).with_error_code(error))
+            match question.answer().await {
+                Ok(topics) => respond(answer, topics, 0).await,
+                Err(error) => respond(answer, unanswered(&request).await, error.code()).await,
+            }
         }));
     }
-    let mut waiting = Vec::with_capacity(request.groups.len());
-    for asked_group in &request.groups {
-        let asked: Asked = asked_group
-            .topics
-            .as_ref()
-            .map(|topics| topics.iter().map(|t| (text(&t.name.0), indexes(&t.partition_indexes))).collect());
-        let group_id = text(&asked_group.group_id.0);
-        waiting.push((asked_group.group_id.clone(), ask(&call, &group_id, asked, deadline).await));
+    let mut questions = Vec::with_capacity(request.groups.len());
+    let mut pace = Pace::default();
+    for group in &request.groups {
+        pace.next().await;
+        let asked = match &group.topics {
+            Some(topics) => Asked::Of(parts(topics.iter().map(of_topics).collect()).await),
+            None => Asked::All { after: None, ended: false },
+        };
+        let question = Question::ask(&call, text(&group.group_id.0), asked).await;
+        questions.push((group.group_id.clone(), question));
     }
     Reply::Waiting(Box::pin(async move {
-        let mut groups = Vec::with_capacity(waiting.len());
-        for (group_id, waiting) in waiting {
+        let mut groups = Vec::with_capacity(questions.len());
+        for (group_id, question) in questions {
+            pace.next().await;
             let response = OffsetFetchResponseGroup::default().with_group_id(group_id);
-            groups.push(match waiting.answer().await {
-                Ok(topics) => response.with_topics(topics.iter().map(group_topic_response).collect()),
+            groups.push(match question.answer().await {
+                Ok(topics) => response.with_topics(group_topics(topics).await),
                 Err(error) => response.with_error_code(error.code()),
             });
         }
@@ -66,79 +75,190 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     }))
 }
 
-fn indexes(from: &[i32]) -> Vec<PartitionIndex> {
-    from.iter().copied().map(PartitionIndex).collect()
+fn of_topic(topic: &OffsetFetchRequestTopic) -> (&TopicName, &[i32]) {
+    (&topic.name, &topic.partition_indexes)
 }
 
-/// A question that is with its coordinator, in the order of the requests.
-struct Waiting {
-    answered: Result<tokio::sync::oneshot::Receiver<Result<Vec<FetchedTopic>, ErrorCode>>, ErrorCode>,
-    deadline: norn_env::clock::Instant,
+fn of_topics(topic: &OffsetFetchRequestTopics) -> (&TopicName, &[i32]) {
+    (&topic.name, &topic.partition_indexes)
 }
 
-impl Waiting {
-    async fn answer(self) -> Result<Vec<FetchedTopic>, ErrorCode> {
-        answer_by(self.answered?, self.deadline).await?
+/// What is asked for, in parts that a coordinator reads at once.
+async fn parts(topics: Vec<(&TopicName, &[i32])>) -> VecDeque<Partitions> {
+    let mut parts: VecDeque<Partitions> = VecDeque::from([vec![]]);
+    let (mut room, mut pace) = (PARTITIONS_AT_ONCE, Pace::default());
+    for (name, indexes) in topics {
+        pace.next().await;
+        let name = text(&name.0);
+        let mut rest = indexes;
+        loop {
+            if room == 0 {
+                room = PARTITIONS_AT_ONCE;
+                parts.push_back(vec![]);
+            }
+            let (some, after) = rest.split_at(rest.len().min(room));
+            if let Some(part) = parts.back_mut() {
+                part.push((name.clone(), some.iter().copied().map(PartitionIndex).collect()));
+            }
+            // A topic without partitions is work, too.
+            room -= some.len().clamp(1, room);
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    parts
+}
+
+/// What is still to be asked.
+enum Asked {
+    All { after: Option<(Arc<str>, PartitionIndex)>, ended: bool },
+    Of(VecDeque<Partitions>),
+}
+
+type Answered = Result<oneshot::Receiver<Result<FetchedPart, ErrorCode>>, ErrorCode>;
+
+/// A question to a coordinator, whose first part is with it.
+struct Question {
+    coordinator: Result<CoordinatorHandle, ErrorCode>,
+    controller: Controller,
+    group_id: Arc<str>,
+    deadline: Instant,
+    asked: Asked,
+    first: Answered,
+}
+
+impl Question {
+    async fn ask(call: &Call, group_id: Arc<str>, asked: Asked) -> Question {
+        let mut question = Question {
+            coordinator: call.ctx.coordinators.of(&group_id),
+            controller: call.ctx.controller.clone(),
+            group_id,
+            deadline: call.received + ANSWER_MAX,
+            asked,
+            first: Err(ErrorCode::UnknownServerError),
+        };
+        if let Some(first) = question.ask_next().await {
+            question.first = first;
+        }
+        question
+    }
+
+    /// Hands the next part over; `None` if there is none.
+    async fn ask_next(&mut self) -> Option<Answered> {
+        enum Part {
+            Of(Partitions),
+            After(Option<(Arc<str>, PartitionIndex)>),
+        }
+        let part = match &mut self.asked {
+            Asked::Of(parts) => Part::Of(parts.pop_front()?),
+            Asked::All { ended: true, .. } => return None,
+            Asked::All { after, .. } => Part::After(after.clone()),
+        };
+        let coordinator = match &self.coordinator {
+            Ok(coordinator) => coordinator,
+            Err(error) => return Some(Err(*error)),
+        };
+        let (controller, group_id) = (self.controller.clone(), self.group_id.clone());
+        let read = move |state: &Coordinator| {
+            let image = controller.image();
+            match part {
+                Part::Of(partitions) => {
+                    FetchedPart { topics: state.fetch_offsets(&group_id, &partitions, &*image), last: None }
+                }
+                Part::After(after) => {
+                    state.fetch_all_offsets(&group_id, after.as_ref(), PARTITIONS_AT_ONCE, &*image)
+                }
+            }
+        };
+        Some(coordinator.look(self.deadline, read).await)
+    }
+
+    async fn answer(mut self) -> Result<Vec<FetchedTopic>, ErrorCode> {
+        let mut answered = std::mem::replace(&mut self.first, Err(ErrorCode::UnknownServerError));
+        let mut topics: Vec<FetchedTopic> = vec![];
+        loop {
+            let part = answer_by(answered?, self.deadline).await??;
+            if let Asked::All { after, ended } = &mut self.asked {
+                *ended = part.last.is_none();
+                *after = part.last;
+            }
+            for topic in part.topics {
+                match topics.last_mut() {
+                    // A topic that was split between parts is answered as one.
+                    Some(last) if last.topic == topic.topic => last.partitions.extend(topic.partitions),
+                    _ => topics.push(topic),
+                }
+            }
+            match self.ask_next().await {
+                Some(next) => answered = next,
+                None => return Ok(topics),
+            }
+        }
     }
 }
 
-async fn ask(call: &Call, group_id: &Arc<str>, asked: Asked, deadline: norn_env::clock::Instant) -> Waiting {
-    let coordinator = call.ctx.coordinators.of(group_id);
-    let answered = match coordinator {
-        Ok(coordinator) => {
-            let group_id = group_id.clone();
-            let read = move |state: &norn_core::group::Coordinator| match &asked {
-                Some(topics) => state.fetch_offsets(&group_id, topics),
-                None => state.fetch_all_offsets(&group_id),
-            };
-            coordinator.look(deadline, read).await
-        }
-        Err(error) => Err(error),
-    };
-    Waiting { answered, deadline }
-}
-
 /// What was asked for, without offsets: for answers that carry an error.
-fn unanswered(asked: &Asked) -> Vec<FetchedTopic> {
-    let none = |partition: &PartitionIndex| norn_core::group::FetchedOffset {
-        partition: *partition,
-        offset: norn_protocol::types::Offset::NONE,
-        leader_epoch: norn_protocol::types::LeaderEpoch::NONE,
+async fn unanswered(request: &OffsetFetchRequest) -> Vec<FetchedTopic> {
+    let none = |index: &i32| FetchedOffset {
+        partition: PartitionIndex(*index),
+        offset: Offset::NONE,
+        leader_epoch: LeaderEpoch::NONE,
         metadata: Arc::from(""),
     };
-    let topics = asked.as_deref().unwrap_or_default();
+    let (mut topics, mut pace) = (vec![], Pace::default());
+    for topic in request.topics.iter().flatten() {
+        let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
+        for index in &topic.partition_indexes {
+            pace.next().await;
+            partitions.push(none(index));
+        }
+        topics.push(FetchedTopic { topic: text(&topic.name.0), partitions });
+    }
     topics
-        .iter()
-        .map(|(topic, partitions)| FetchedTopic {
-            topic: topic.clone(),
-            partitions: partitions.iter().map(none).collect(),
-        })
-        .collect()
 }
 
-fn topic_response(topic: &FetchedTopic, error: i16) -> OffsetFetchResponseTopic {
-    let partitions = topic.partitions.iter().map(|p| {
-        OffsetFetchResponsePartition::default()
-            .with_partition_index(p.partition.0)
-            .with_committed_offset(p.offset.0)
-            .with_committed_leader_epoch(p.leader_epoch.0)
-            .with_metadata(Some(wire(&p.metadata)))
-            .with_error_code(error)
-    });
-    OffsetFetchResponseTopic::default()
-        .with_name(TopicName(wire(&topic.topic)))
-        .with_partitions(partitions.collect())
+async fn respond(answer: Answer, fetched: Vec<FetchedTopic>, error: i16) -> server::Response {
+    // Before version 2 there is only a code for each partition.
+    let each = if answer.version < 2 { error } else { 0 };
+    let (mut topics, mut pace) = (Vec::with_capacity(fetched.len()), Pace::default());
+    for topic in fetched {
+        pace.next().await;
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for p in &topic.partitions {
+            pace.next().await;
+            let response = OffsetFetchResponsePartition::default()
+                .with_partition_index(p.partition.0)
+                .with_committed_offset(p.offset.0)
+                .with_committed_leader_epoch(p.leader_epoch.0)
+                .with_metadata(Some(wire(&p.metadata)))
+                .with_error_code(each);
+            partitions.push(response);
+        }
+        let name = TopicName(wire(&topic.topic));
+        topics.push(OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions));
+    }
+    answer.respond(&OffsetFetchResponse::default().with_topics(topics).with_error_code(error))
 }
 
-fn group_topic_response(topic: &FetchedTopic) -> OffsetFetchResponseTopics {
-    let partitions = topic.partitions.iter().map(|p| {
-        OffsetFetchResponsePartitions::default()
-            .with_partition_index(p.partition.0)
-            .with_committed_offset(p.offset.0)
-            .with_committed_leader_epoch(p.leader_epoch.0)
-            .with_metadata(Some(wire(&p.metadata)))
-    });
-    OffsetFetchResponseTopics::default()
-        .with_name(TopicName(wire(&topic.topic)))
-        .with_partitions(partitions.collect())
+async fn group_topics(fetched: Vec<FetchedTopic>) -> Vec<OffsetFetchResponseTopics> {
+    let (mut topics, mut pace) = (Vec::with_capacity(fetched.len()), Pace::default());
+    for topic in fetched {
+        pace.next().await;
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for p in &topic.partitions {
+            pace.next().await;
+            let response = OffsetFetchResponsePartitions::default()
+                .with_partition_index(p.partition.0)
+                .with_committed_offset(p.offset.0)
+                .with_committed_leader_epoch(p.leader_epoch.0)
+                .with_metadata(Some(wire(&p.metadata)));
+            partitions.push(response);
+        }
+        let name = TopicName(wire(&topic.topic));
+        topics.push(OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions));
+    }
+    topics
 }

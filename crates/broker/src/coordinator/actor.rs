@@ -1,7 +1,8 @@
 //! The task of one coordinator.
 //!
 //! Owns a `group::Coordinator`, the replies parked for its requests and the appends under way. It is sent requests by
-//! handlers (bounded queue) and appends to its partition like any producer, fenced by the leader epoch it was loaded in.
+//! handlers (bounded queue) and appends to its partition like any producer, fenced by the leader epoch it was loaded in and
+//! by its incarnation within it.
 //! It ends when that epoch ends, when an append's outcome is unknown, or at shutdown; every parked reply is then answered
 //! NOT_COORDINATOR, and its manager starts another if this broker leads again.
 
@@ -14,12 +15,12 @@ use norn_core::{
 };
 use norn_env::{clock, select, task};
 use norn_protocol::{types::LeaderEpoch, ErrorCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
-use super::{handle::Message, load};
+use super::{fairness::Fairness, handle::Message, load};
 use crate::controller::Controller;
-use crate::partition::{Acks, Origin, Partition, Produce, Produced, ReadySet};
+use crate::partition::{Acks, CoordinatorIncarnation, Origin, Partition, Produce, Produced, ReadySet};
 
 /// How long an append may take to be committed before its outcome counts as unknown.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,9 +29,12 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Setup {
     pub partition: Arc<Partition>,
     pub epoch: LeaderEpoch,
+    pub incarnation: CoordinatorIncarnation,
     pub config: GroupConfig,
     pub controller: Controller,
     pub queue: mpsc::Receiver<Message>,
+    /// Changes when topics were deleted, so that none is missed however late it is looked at.
+    pub deletions: watch::Receiver<u64>,
 }
 
 /// Why a coordinator ended.
@@ -62,6 +66,7 @@ struct Actor {
     next_slot: u64,
     actions: Vec<Action>,
     appends: FuturesUnordered<BoxFuture<'static, AppendOutcome>>,
+    fairness: Fairness,
 }
 
 /// Runs one coordinator to its end.
@@ -69,26 +74,21 @@ pub(crate) async fn run(setup: Setup) -> CoordinatorEnd {
     let (partition, epoch) = (setup.partition.clone(), setup.epoch);
     let moved = Arc::new(ReadySet::default());
     partition.watch(&moved, 0);
-    let mut loading = load::load(partition.clone(), epoch, setup.config.clone()).boxed();
-    let mut actor = Actor {
-        setup,
-        state: None,
-        parked: BTreeMap::new(),
-        next_slot: 0,
-        actions: vec![],
-        appends: FuturesUnordered::new(),
-    };
+    let mut loading = load::load(partition.clone(), epoch, setup.incarnation, setup.config.clone()).boxed();
+    let mut actor = Actor::new(setup);
     let end = loop {
         let view = partition.view();
         if view.epoch != epoch || view.unavailable.is_some() {
             break CoordinatorEnd::EpochOver(epoch);
         }
         let deadline = actor.state.as_ref().and_then(|state| state.next_deadline());
+        let is_due = deadline.is_some_and(|at| at <= clock::now());
+        let tells_deadline = actor.fairness.tells_deadline(is_due, actor.setup.queue.len());
         select! {
             loaded = &mut loading, if actor.state.is_none() => match loaded {
                 Ok(state) => {
                     info!(partition = partition.index(), %epoch, "group coordinator loaded");
-                    actor.take_charge(state).await;
+                    actor.state = Some(state);
                 }
                 Err(error) => break CoordinatorEnd::Unreadable(error),
             },
@@ -99,13 +99,24 @@ pub(crate) async fn run(setup: Setup) -> CoordinatorEnd {
                 }
                 (_, Err(AppendFailure::Unknown(error))) => break CoordinatorEnd::AppendUnknown(error),
             },
+            changed = actor.setup.deletions.changed() => match changed {
+                Ok(()) => actor.step(Event::TopicsDeleted).await,
+                Err(_) => break CoordinatorEnd::Unreachable,
+            },
+            _ = std::future::ready(()), if tells_deadline => {
+                actor.fairness.told();
+                actor.step(Event::DeadlineReached).await;
+                // One step handles a bounded number; the next may be due at once.
+                tokio::task::yield_now().await;
+            }
             message = task::wait(|| "a request to the coordinator".into(), actor.setup.queue.recv()) => match message {
-                Some(message) => actor.receive(message).await,
+                Some(message) => {
+                    actor.fairness.heard();
+                    actor.receive(message).await;
+                }
                 None => break CoordinatorEnd::Unreachable,
             },
-            _ = clock::sleep_until(deadline.unwrap_or_else(clock::now)), if deadline.is_some() => {
-                actor.step(Event::DeadlineReached).await;
-            }
+            _ = clock::sleep_until(deadline.unwrap_or_else(clock::now)), if deadline.is_some() && !is_due => {}
             _ = moved.moved() => { moved.take(); }
         }
     };
@@ -117,14 +128,16 @@ pub(crate) async fn run(setup: Setup) -> CoordinatorEnd {
 }
 
 impl Actor {
-    /// Takes what was loaded, but for the offsets of topics that have been deleted: while it was loaded or before, when
-    /// nobody told a coordinator. Of later ones it is told.
-    async fn take_charge(&mut self, mut state: Coordinator) {
-        let image = self.setup.controller.image();
-        let is_there = |name: &str, id| image.topic(id).is_some_and(|topic| *topic.name == *name);
-        state.forget_deleted(is_there, clock::now(), Millis(clock::wall_ms()), &mut self.actions);
-        self.state = Some(state);
-        self.perform().await;
+    fn new(setup: Setup) -> Actor {
+        Actor {
+            setup,
+            state: None,
+            parked: BTreeMap::new(),
+            next_slot: 0,
+            actions: vec![],
+            appends: FuturesUnordered::new(),
+            fairness: Fairness::default(),
+        }
     }
 
     async fn receive(&mut self, message: Message) {
@@ -151,7 +164,8 @@ impl Actor {
         if let Some(state) = &mut self.state {
             let partition = self.setup.partition.index();
             debug!(partition, event = event.name(), group = event.group(), "group coordinator steps");
-            state.step(event, clock::now(), Millis(clock::wall_ms()), &mut self.actions);
+            let image = self.setup.controller.image();
+            state.step(event, clock::now(), Millis(clock::wall_ms()), &*image, &mut self.actions);
             self.perform().await;
         }
     }
@@ -179,11 +193,17 @@ impl Actor {
 
     /// Hands a batch to the partition, in the order of the actions, and waits for its commit on the side.
     async fn append(&mut self, token: AppendToken, records: &[Record]) {
-        let deadline = clock::now() + APPEND_TIMEOUT;
+        let timeout = if norn_env::buggify!("a coordinator gives up on an append early", 0.3) {
+            Duration::from_millis(5)
+        } else {
+            APPEND_TIMEOUT
+        };
+        let deadline = clock::now() + timeout;
         let (reply, answered) = oneshot::channel();
         let handed_over = match load::batch_of(records, clock::wall_ms()) {
             Ok(batch) => {
-                let origin = Origin::Coordinator { epoch: self.setup.epoch };
+                let Setup { epoch, incarnation, .. } = self.setup;
+                let origin = Origin::Coordinator { epoch, incarnation };
                 let produce = Produce { batch, acks: Acks::All, deadline, origin, reply };
                 self.setup.partition.produce(produce, deadline).await
             }

@@ -7,7 +7,10 @@ use norn_core::{
     group::{Coordinator, GroupConfig, Loader, Record},
     Millis,
 };
-use norn_env::{clock, task};
+use norn_env::{
+    clock::{self, Duration},
+    task,
+};
 use norn_log::ReadError;
 use norn_protocol::{
     batch::{self, build_batch, Batch, BatchIter, BatchOptions, Records, DECOMPRESSED_MAX},
@@ -16,21 +19,26 @@ use norn_protocol::{
 };
 use tracing::{error, warn};
 
-use crate::partition::{Partition, ReadySet, View};
+use crate::partition::{CoordinatorIncarnation, Partition, ReadySet, View};
 
 /// Bytes that are read at once.
 const CHUNK: u64 = 1 << 20;
 
-/// Reads the partition to the log end at its epoch's start, once the high watermark has reached that end: before, what is
-/// read might still be lost.
+/// How long the partition may take to answer the announcement; then another coordinator is started.
+const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Announces the coordinator to its partition and reads the log up to the end that the partition answers: no append of an
+/// earlier coordinator comes after it. Reading begins once the high watermark has reached that end: before, what is read
+/// might still be lost.
 pub(super) async fn load(
     partition: Arc<Partition>,
     epoch: LeaderEpoch,
+    incarnation: CoordinatorIncarnation,
     config: GroupConfig,
 ) -> Result<Coordinator, ErrorCode> {
     let moved = Arc::new(ReadySet::default());
     partition.watch(&moved, 0);
-    let end = led(&partition, epoch)?.log_end;
+    let end = announce(&partition, epoch, incarnation).await?;
     while led(&partition, epoch)?.high_watermark < end {
         let name =
             || format!("the high watermark of {}-{} to reach {end}", partition.topic(), partition.index());
@@ -44,6 +52,21 @@ pub(super) async fn load(
         offset = read_some(&view, offset, end, &mut loader).await?;
     }
     Ok(loader.finish_loading(clock::now(), Millis(clock::wall_ms())))
+}
+
+async fn announce(
+    partition: &Partition,
+    epoch: LeaderEpoch,
+    incarnation: CoordinatorIncarnation,
+) -> Result<Offset, ErrorCode> {
+    let deadline = clock::now() + ANNOUNCE_TIMEOUT;
+    let answered = partition.announce(epoch, incarnation, deadline).await?;
+    let name = || format!("{}-{} to take a coordinator's announcement", partition.topic(), partition.index());
+    match task::wait(name, clock::timeout_at(deadline, answered)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(ErrorCode::NotLeaderOrFollower),
+        Err(_) => Err(ErrorCode::RequestTimedOut),
+    }
 }
 
 fn led(partition: &Partition, epoch: LeaderEpoch) -> Result<Arc<View>, ErrorCode> {

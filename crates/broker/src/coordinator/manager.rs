@@ -1,8 +1,11 @@
 //! Keeps a coordinator running for each partition of the offsets topic that this broker leads.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use norn_core::group::{Event, GroupConfig};
+use norn_core::{group::GroupConfig, metadata::Image};
 use norn_env::{
     clock::{self, Duration, Instant},
     select,
@@ -18,7 +21,7 @@ use super::{
 };
 use crate::{
     controller::Controller,
-    partition::{PartitionTable, ReadySet},
+    partition::{CoordinatorIncarnation, PartitionTable, ReadySet},
 };
 
 /// Requests that may wait for one coordinator.
@@ -37,8 +40,12 @@ pub(crate) struct CoordinatorManager {
     /// When a partition's coordinator may be started again.
     not_before: BTreeMap<i32, Instant>,
     tasks: Tasks<(i32, CoordinatorEnd)>,
+    /// Coordinators started so far.
+    started: u64,
     /// The topics of the last image, to tell coordinators which are gone.
-    topics: BTreeMap<TopicId, Arc<str>>,
+    topics: BTreeSet<TopicId>,
+    /// Counts the images that lacked topics of the one before.
+    deletions: watch::Sender<u64>,
     moved: Arc<ReadySet>,
     watched: BTreeMap<(TopicId, i32), ()>,
 }
@@ -58,7 +65,9 @@ impl CoordinatorManager {
             running: BTreeMap::new(),
             not_before: BTreeMap::new(),
             tasks: Tasks::new(),
-            topics: BTreeMap::new(),
+            started: 0,
+            topics: BTreeSet::new(),
+            deletions: watch::Sender::new(0),
             moved: Arc::default(),
             watched: BTreeMap::new(),
         };
@@ -68,8 +77,8 @@ impl CoordinatorManager {
     pub async fn run(mut self, mut shutdown: Shutdown) {
         let mut images = self.controller.images();
         loop {
-            self.tell_deleted_topics().await;
-            images.borrow_and_update();
+            let image = images.borrow_and_update().clone();
+            self.tell_of_deletions(&image);
             self.start_missing();
             let retry = self.not_before.values().min().copied();
             select! {
@@ -120,12 +129,15 @@ impl CoordinatorManager {
                 continue;
             }
             let (tx, queue) = mpsc::channel(QUEUE_LEN);
+            self.started += 1;
             let setup = Setup {
                 partition: partition.clone(),
                 epoch: view.epoch,
+                incarnation: CoordinatorIncarnation(self.started),
                 config: self.config.clone(),
                 controller: self.controller.clone(),
                 queue,
+                deletions: self.deletions.subscribe(),
             };
             let running = run(setup);
             self.tasks.spawn(format!("group coordinator {index}"), async move { (index, running.await) });
@@ -139,7 +151,12 @@ impl CoordinatorManager {
 
     fn ended(&mut self, index: i32) {
         self.running.remove(&index);
-        self.not_before.insert(index, clock::now() + RESTART_PAUSE);
+        let pause = if norn_env::buggify!("a coordinator is started again at once", 0.5) {
+            Duration::ZERO
+        } else {
+            RESTART_PAUSE
+        };
+        self.not_before.insert(index, clock::now() + pause);
         self.publish();
     }
 
@@ -148,26 +165,12 @@ impl CoordinatorManager {
         self.table.send_replace(Arc::new(table));
     }
 
-    /// Tells every coordinator of the topics that are gone since the last image.
-    async fn tell_deleted_topics(&mut self) {
-        let image = self.controller.image();
-        let now: BTreeMap<TopicId, Arc<str>> =
-            image.topics().map(|topic| (topic.id, topic.name.clone())).collect();
-        let gone: Vec<(TopicId, Arc<str>)> = self
-            .topics
-            .iter()
-            .filter(|(id, _)| !now.contains_key(id))
-            .map(|(id, name)| (*id, name.clone()))
-            .collect();
-        self.topics = now;
-        for (topic_id, topic) in gone {
-            for (_, handle) in self.running.values() {
-                let topic = topic.clone();
-                let event = move |_| Event::TopicDeleted { topic, topic_id };
-                // One that is being loaded looks for itself. One that is overloaded keeps offsets of a topic that is gone
-                // until it is loaded again, or they expire.
-                let _ = handle.step(clock::now() + RESTART_PAUSE, event).await;
-            }
+    /// Tells every coordinator when topics are gone since the last image; each looks which.
+    fn tell_of_deletions(&mut self, image: &Image) {
+        let now: BTreeSet<TopicId> = image.topics().map(|topic| topic.id).collect();
+        if self.topics.iter().any(|id| !now.contains(id)) {
+            self.deletions.send_modify(|deletions| *deletions += 1);
         }
+        self.topics = now;
     }
 }

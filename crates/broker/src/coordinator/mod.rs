@@ -2,9 +2,10 @@
 //! `norn_core::group`'s; the task loads them from its partition, appends what they order, and answers.
 
 mod actor;
+mod fairness;
 mod handle;
 mod load;
 mod manager;
 
-pub(crate) use handle::{answer_by, Coordinators, OFFSETS_TOPIC};
+pub(crate) use handle::{answer_by, CoordinatorHandle, Coordinators, OFFSETS_TOPIC};
 pub(crate) use manager::CoordinatorManager;

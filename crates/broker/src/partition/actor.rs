@@ -29,7 +29,7 @@ use tracing::{debug, error, info};
 
 use super::open::log_config;
 use super::{
-    handle::{Message, Produce, Produced},
+    handle::{CoordinatorIncarnation, Message, Produce, Produced},
     published::{Published, View},
 };
 use crate::{controller::Controller, metrics::Metrics};
@@ -106,6 +106,8 @@ pub(super) struct Actor {
     resigning: Option<BoxFuture<'static, LeaderEpoch>>,
     /// Final: a write or a sync failed, and nothing is served any more.
     pub failed: bool,
+    /// The newest coordinator that announced itself; appends of earlier ones are rejected.
+    pub coordinator: Option<CoordinatorIncarnation>,
     /// It was told to end.
     ended: bool,
     dirty: bool,
@@ -132,6 +134,7 @@ pub(super) async fn run(setup: Setup) -> PartitionEnd {
         syncs: FuturesOrdered::new(),
         resigning: None,
         failed: false,
+        coordinator: None,
         ended: false,
         dirty: true,
     };
@@ -246,6 +249,10 @@ impl Actor {
                 };
                 // The asker may have gone.
                 let _ = reply.send(states);
+            }
+            Message::Announce { epoch, incarnation, reply } => {
+                // The coordinator may have gone.
+                let _ = reply.send(self.announce(epoch, incarnation));
             }
             Message::Assigned(partition) => self.step(Event::Assigned(partition)).await,
             Message::Configured(config) => {

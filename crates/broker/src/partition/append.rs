@@ -8,11 +8,15 @@ use norn_core::{
     Millis,
 };
 use norn_env::clock::{self, Duration};
-use norn_protocol::{batch::Batch, types::Offset, ErrorCode};
+use norn_protocol::{
+    batch::Batch,
+    types::{LeaderEpoch, Offset},
+    ErrorCode,
+};
 
 use super::{
     actor::{Actor, Waiting},
-    handle::{Origin, Produce, Produced},
+    handle::{CoordinatorIncarnation, Origin, Produce, Produced},
 };
 
 /// A request whose records are in the log, or are about to be.
@@ -38,8 +42,9 @@ impl Actor {
         let mut batches: Vec<(Batch, Offset)> = Vec::with_capacity(requests.len());
         let mut accepted = Vec::with_capacity(requests.len());
         for request in requests {
-            if let Origin::Coordinator { epoch: loaded_in } = request.origin {
-                if loaded_in != epoch {
+            if let Origin::Coordinator { epoch: loaded_in, incarnation } = request.origin {
+                // Not in the log that a later coordinator has loaded, so it must not come after.
+                if loaded_in != epoch || self.coordinator != Some(incarnation) {
                     refuse(request, ErrorCode::NotLeaderOrFollower);
                     continue;
                 }
@@ -95,6 +100,22 @@ impl Actor {
             self.replica.step(event, clock::now(), &mut self.actions);
         }
         self.follow().await;
+    }
+
+    /// Notes a coordinator that is about to load the log up to the returned end.
+    pub(super) fn announce(
+        &mut self,
+        epoch: LeaderEpoch,
+        incarnation: CoordinatorIncarnation,
+    ) -> Result<Offset, ErrorCode> {
+        if self.failed {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        if self.replica.leads_in() != Some(epoch) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        self.coordinator = self.coordinator.max(Some(incarnation));
+        Ok(self.log.end())
     }
 
     /// Batches are in the log.

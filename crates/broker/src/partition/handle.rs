@@ -33,9 +33,14 @@ pub(super) const QUEUE_LEN: usize = 1024;
 pub(crate) enum Origin {
     /// A producer, with the permit for the memory that its request takes until it is appended.
     Client { _memory: Arc<OwnedSemaphorePermit> },
-    /// A coordinator of this broker, loaded in this leader epoch; its appends are refused in any other.
-    Coordinator { epoch: LeaderEpoch },
+    /// A coordinator of this broker, loaded in this leader epoch. Its appends are rejected in any other epoch, and once a
+    /// later coordinator of the same epoch has announced itself.
+    Coordinator { epoch: LeaderEpoch, incarnation: CoordinatorIncarnation },
 }
+
+/// Orders the coordinators that this process starts for a partition, also those within one leader epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CoordinatorIncarnation(pub u64);
 
 /// One validated batch to be appended.
 #[derive(Debug)]
@@ -68,6 +73,13 @@ pub(super) enum Message {
     DescribeProducers {
         after: Option<ProducerId>,
         reply: oneshot::Sender<Result<Vec<ProducerState>, ErrorCode>>,
+    },
+    /// A coordinator is about to load the log. The reply is the log end up to which it loads: no append of an earlier
+    /// incarnation follows it.
+    Announce {
+        epoch: LeaderEpoch,
+        incarnation: CoordinatorIncarnation,
+        reply: oneshot::Sender<Result<Offset, ErrorCode>>,
     },
     /// The image has a newer state of this partition.
     Assigned(Arc<norn_core::metadata::Partition>),
@@ -179,6 +191,18 @@ impl Partition {
             Ok(Err(_)) => Err(ErrorCode::NotLeaderOrFollower),
             Err(_) => Err(ErrorCode::RequestTimedOut),
         }
+    }
+
+    /// Announces a coordinator, in order with the appends of earlier ones; the log end comes through the receiver.
+    pub async fn announce(
+        &self,
+        epoch: LeaderEpoch,
+        incarnation: CoordinatorIncarnation,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Result<Offset, ErrorCode>>, ErrorCode> {
+        let (reply, answered) = oneshot::channel();
+        self.send(Message::Announce { epoch, incarnation, reply }, deadline).await?;
+        Ok(answered)
     }
 
     pub(super) async fn send(&self, message: Message, deadline: Instant) -> Result<(), ErrorCode> {

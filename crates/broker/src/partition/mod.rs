@@ -14,7 +14,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use handle::{Origin, Partition, Produce, Produced};
+pub(crate) use handle::{CoordinatorIncarnation, Origin, Partition, Produce, Produced};
 pub(crate) use manager::{Ended, Manager, ManagerSetup};
 pub(crate) use missing::{adopt, missing};
 pub(crate) use norn_core::replica::Acks;

@@ -178,7 +178,7 @@ impl Event {
             }
             Event::DeleteOffsets { slot, .. } => (slot, Response::DeleteOffsets(Err(error))),
             Event::DeleteGroup { slot, .. } => (slot, Response::DeleteGroup(Err(error))),
-            Event::TopicDeleted { .. } | Event::Appended { .. } | Event::DeadlineReached => return None,
+            Event::TopicsDeleted | Event::Appended { .. } | Event::DeadlineReached => return None,
         })
     }
 }

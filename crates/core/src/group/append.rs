@@ -29,8 +29,10 @@ pub(super) enum Then {
     Assignment { group: Arc<str>, assignments: BTreeMap<Arc<str>, Bytes> },
     /// The static member that came back under a new id is told so.
     StaticMember { group: Arc<str>, replaced: Box<Replaced> },
-    /// The group is removed.
-    GroupDeleted { group: Arc<str> },
+    /// The next batch of the deleted group's tombstones is ordered, or after the last one the group is removed.
+    GroupDeleted { group: Arc<str>, is_last: bool },
+    /// The cleanup goes on; with the last offsets of a vacant group, the group is removed.
+    Cleaned { expires: bool, vacant: Option<Arc<str>> },
 }
 
 /// A static member before it came back, to be restored if its new id cannot be written.

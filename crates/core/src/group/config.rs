@@ -22,6 +22,24 @@ pub struct GroupConfig {
     pub retention_check_interval: Duration,
     /// `offsets.commit.timeout.ms`: how long a reply waits for its records to be committed.
     pub append_timeout: Duration,
+    pub cleanup: CleanupLimits,
+}
+
+/// Bounds the removal of offsets and groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanupLimits {
+    /// Offsets that one step looks at: about a millisecond.
+    pub keys_per_step: usize,
+    /// Bytes of tombstones in one batch; a quarter of what a batch may have by default (`message.max.bytes`).
+    pub batch_bytes: usize,
+    /// Batches that may wait for their commit at once.
+    pub appends: usize,
+}
+
+impl Default for CleanupLimits {
+    fn default() -> CleanupLimits {
+        CleanupLimits { keys_per_step: 2048, batch_bytes: 256 << 10, appends: 8 }
+    }
 }
 
 /// Bounds what clients that only ever ask for a member id can take, where `group.max.size` (by default
@@ -48,6 +66,7 @@ impl Default for GroupConfig {
             offsets_retention: Duration::from_secs(7 * 24 * 60 * 60),
             retention_check_interval: Duration::from_secs(10 * 60),
             append_timeout: Duration::from_secs(5),
+            cleanup: CleanupLimits::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use norn_protocol::ErrorCode;
 
 use super::action::{Action, LeftMember, Response};
 use super::append::{Appends, PendingAppend, Then};
+use super::cleanup::Cleanup;
 use super::config::{GroupConfig, NAME_LEN_MAX};
 use super::error;
 use super::event::{
@@ -17,6 +18,7 @@ use super::offsets::Offsets;
 use super::records::Record;
 use super::state::Group;
 use super::timers::{Timer, Timers};
+use super::topics::Topics;
 use super::turn::Turn;
 use crate::Millis;
 
@@ -32,12 +34,21 @@ pub struct Coordinator {
     pub(super) offsets: Offsets,
     pub(super) timers: Timers,
     pub(super) appends: Appends,
+    pub(super) cleanup: Cleanup,
 }
 
 impl Coordinator {
-    /// Takes in one event at `now`. `wall` stamps what is committed. Adds to `actions` what is to be done.
-    pub fn step(&mut self, event: Event, now: Instant, wall: Millis, actions: &mut Vec<Action>) {
-        let (groups, turn) = &mut self.turn(now, wall, actions);
+    /// Takes in one event at `now`, with the topics that exist now. `wall` stamps what is committed. Adds to `actions`
+    /// what is to be done.
+    pub fn step(
+        &mut self,
+        event: Event,
+        now: Instant,
+        wall: Millis,
+        topics: &dyn Topics,
+        actions: &mut Vec<Action>,
+    ) {
+        let (groups, turn) = &mut self.turn(now, wall, topics, actions);
         match event {
             Event::Join { slot, request } => join(groups, slot, request, turn),
             Event::Sync { slot, request } => sync(groups, slot, request, turn),
@@ -46,7 +57,7 @@ impl Coordinator {
             Event::CommitOffsets { slot, request } => turn.commit_offsets(groups, slot, request),
             Event::DeleteOffsets { slot, request } => turn.delete_offsets(groups, slot, request),
             Event::DeleteGroup { slot, group_id } => turn.delete_group(groups, slot, &group_id),
-            Event::TopicDeleted { topic, topic_id } => turn.topic_deleted(&topic, topic_id),
+            Event::TopicsDeleted => turn.begin_pass(false),
             Event::Appended { token, result } => appended(groups, token, result, turn),
             Event::DeadlineReached => deadline_reached(groups, turn),
         }
@@ -75,10 +86,13 @@ impl Coordinator {
         &'a mut self,
         now: Instant,
         wall: Millis,
+        topics: &'a dyn Topics,
         actions: &'a mut Vec<Action>,
     ) -> (&'a mut Groups, Turn<'a>) {
-        let Coordinator { config, groups, offsets, timers, appends } = self;
-        (groups, Turn { now, wall, config, timers, appends, offsets, actions, appended: None })
+        let Coordinator { config, groups, offsets, timers, appends, cleanup } = self;
+        let turn =
+            Turn { now, wall, config, timers, appends, offsets, cleanup, topics, actions, appended: None };
+        (groups, turn)
     }
 }
 
@@ -165,7 +179,7 @@ fn appended(groups: &mut Groups, token: AppendToken, result: Result<(), ErrorCod
     while let Some((ended, append, result)) = turn.appends.next_ended(token) {
         turn.timers.cancel(&Timer::Append(ended));
         turn.offsets.end(&append.records);
-        take_in(groups, ended, append, result.map_err(error::of_append), turn);
+        take_in(groups, ended, append, result, turn);
     }
 }
 
@@ -174,11 +188,13 @@ fn take_in(
     groups: &mut Groups,
     token: AppendToken,
     append: PendingAppend,
-    result: Result<(), ErrorCode>,
+    appended: Result<(), ErrorCode>,
     turn: &mut Turn,
 ) {
-    if result.is_ok() {
-        for record in append.records {
+    let PendingAppend { records, mut reply, then, .. } = append;
+    let count = records.len();
+    if appended.is_ok() {
+        for record in records {
             if let Record::Offset { group, topic, partition, value } = record {
                 if value.is_some() {
                     groups.entry(group.clone()).or_insert_with(|| Group::new(group.clone()));
@@ -187,7 +203,8 @@ fn take_in(
             }
         }
     }
-    match append.then {
+    let result = appended.map_err(error::of_append);
+    match then {
         Then::Nothing => {}
         Then::Assignment { group, assignments } => {
             if let Some(group) = groups.get_mut(&group) {
@@ -199,9 +216,12 @@ fn take_in(
                 group.static_member_written(*replaced, result, turn);
             }
         }
-        Then::GroupDeleted { group } => turn.group_deleted(groups, &group, result),
+        Then::GroupDeleted { group, is_last } => {
+            turn.group_deleted(groups, count, appended, (group, is_last), &mut reply)
+        }
+        Then::Cleaned { expires, vacant } => turn.cleaned(groups, count, appended, (expires, vacant)),
     }
-    if let Some((slot, response)) = append.reply {
+    if let Some((slot, response)) = reply {
         let response = match result {
             Ok(()) => response,
             Err(error) => response.failed(error),
@@ -217,7 +237,11 @@ fn deadline_reached(groups: &mut Groups, turn: &mut Turn) {
         }
         match timer {
             Timer::Append(token) => append_deadline(groups, token, turn),
-            Timer::Retention => turn.expire_offsets(groups),
+            Timer::Retention => {
+                turn.set(Timer::Retention, turn.config.retention_check_interval);
+                turn.begin_pass(true);
+            }
+            Timer::Cleanup => turn.clean_up(groups),
             Timer::Session { group, member } => {
                 if let Some(group) = groups.get_mut(&group) {
                     group.session_deadline(&member, turn);
@@ -254,7 +278,7 @@ fn append_deadline(groups: &mut Groups, token: AppendToken, turn: &mut Turn) {
                 group.static_member_overdue(&member_id, error, turn);
             }
         }
-        Then::Nothing | Then::GroupDeleted { .. } => {}
+        Then::Nothing | Then::GroupDeleted { .. } | Then::Cleaned { .. } => {}
     }
     if let Some((slot, response)) = reply {
         turn.reply(slot, response.failed(error));

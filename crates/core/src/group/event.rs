@@ -45,11 +45,8 @@ pub enum Event {
         slot: Slot,
         group_id: Arc<str>,
     },
-    /// A topic is gone from the metadata image: so are the offsets that groups committed for it.
-    TopicDeleted {
-        topic: Arc<str>,
-        topic_id: TopicId,
-    },
+    /// Topics are gone from the metadata image: so are the offsets that groups committed for them.
+    TopicsDeleted,
     /// The records of an append are committed (the high watermark passed them), or were refused and are
     /// not in the log. If neither is known, because the partition lost its epoch or its disk, the
     /// coordinator is to be unloaded instead.
@@ -72,7 +69,7 @@ impl Event {
             Self::CommitOffsets { .. } => "commit-offsets",
             Self::DeleteOffsets { .. } => "delete-offsets",
             Self::DeleteGroup { .. } => "delete-group",
-            Self::TopicDeleted { .. } => "topic-deleted",
+            Self::TopicsDeleted => "topics-deleted",
             Self::Appended { .. } => "appended",
             Self::DeadlineReached => "deadline-reached",
         }
@@ -88,7 +85,7 @@ impl Event {
             Self::CommitOffsets { request, .. } => Some(&request.group_id),
             Self::DeleteOffsets { request, .. } => Some(&request.group_id),
             Self::DeleteGroup { group_id, .. } => Some(group_id),
-            Self::TopicDeleted { .. } | Self::Appended { .. } | Self::DeadlineReached => None,
+            Self::TopicsDeleted | Self::Appended { .. } | Self::DeadlineReached => None,
         }
     }
 }
@@ -162,7 +159,7 @@ pub struct LeavingMember {
     pub instance_id: Option<Arc<str>>,
 }
 
-/// OffsetCommit. The caller has checked that the partitions exist.
+/// OffsetCommit. The caller has checked that the partitions exist; the coordinator, that the topic still does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitRequest {
     pub group_id: Arc<str>,

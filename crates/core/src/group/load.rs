@@ -5,13 +5,13 @@ use std::time::Instant;
 use norn_protocol::{ErrorCode, TopicId};
 
 use super::action::Action;
-use super::append::Then;
+use super::cleanup::Cleanup;
 use super::config::GroupConfig;
 use super::coordinator::Coordinator;
-use super::offsets;
 use super::records::{Record, RecordError};
 use super::state::Group;
 use super::timers::Timer;
+use super::topics::Topics;
 use crate::Millis;
 
 /// Takes in the partition's records from its start to its end, and becomes the coordinator. Until then
@@ -23,7 +23,8 @@ pub struct Loader {
 
 impl Loader {
     pub fn new(config: GroupConfig) -> Loader {
-        Loader { coordinator: Coordinator { config, ..Coordinator::default() } }
+        let cleanup = Cleanup::new(config.cleanup);
+        Loader { coordinator: Coordinator { config, cleanup, ..Coordinator::default() } }
     }
 
     /// Takes in the next record. Records of kinds that the classic protocol does not have are skipped.
@@ -53,10 +54,11 @@ impl Loader {
     }
 
     /// All records up to the end of the log have been taken in, and are committed. Members get a whole
-    /// session to be heard of.
+    /// session to be heard of. The coordinator begins with a pass that removes the offsets of topics that were
+    /// deleted before.
     pub fn finish_loading(mut self, now: Instant, wall: Millis) -> Coordinator {
         let mut actions = Vec::new();
-        let (groups, turn) = &mut self.coordinator.turn(now, wall, &mut actions);
+        let (groups, turn) = &mut self.coordinator.turn(now, wall, &NotAsked, &mut actions);
         for group in groups.values_mut() {
             for member in group.members.iter() {
                 turn.set_session(&group.id, &member.id, member.session_timeout());
@@ -67,27 +69,18 @@ impl Loader {
             }
         }
         turn.set(Timer::Retention, turn.config.retention_check_interval);
+        turn.begin_pass(false);
         assert!(actions.is_empty(), "nobody waits for a coordinator that is being loaded");
         self.coordinator
     }
 }
 
-impl Coordinator {
-    /// Drops the offsets of topics, by name and id, that there are no more, and orders their tombstones. To be called once
-    /// it is loaded: of what was deleted before, nobody may have told the one that wrote the records, and a topic of that
-    /// name is another.
-    pub fn forget_deleted(
-        &mut self,
-        is_there: impl Fn(&str, TopicId) -> bool,
-        now: Instant,
-        wall: Millis,
-        actions: &mut Vec<Action>,
-    ) {
-        let (_, turn) = &mut self.turn(now, wall, actions);
-        for (group, partitions) in turn.offsets.take_deleted(is_there) {
-            let records = partitions.into_iter().map(|key| offsets::tombstone(&group, key)).collect();
-            turn.append(records, None, Then::Nothing);
-        }
+/// Nothing that happens at the end of loading depends on the topics.
+struct NotAsked;
+
+impl Topics for NotAsked {
+    fn id_of(&self, _name: &str) -> Option<TopicId> {
+        None
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod action;
 mod append;
+mod cleanup;
 mod commit;
 mod config;
 mod coordinator;
@@ -25,6 +26,7 @@ mod records;
 mod state;
 mod subscription;
 mod timers;
+mod topics;
 mod turn;
 
 #[cfg(test)]
@@ -33,7 +35,7 @@ mod tests;
 pub use action::{
     Action, JoinResponse, JoinedMember, LeftMember, OffsetsResponse, PartitionOutcome, Response, SyncResponse,
 };
-pub use config::{GroupConfig, NAME_LEN_MAX, NEW_MEMBER_JOIN_TIMEOUT, PENDING_MEMBERS_MAX};
+pub use config::{CleanupLimits, GroupConfig, NAME_LEN_MAX, NEW_MEMBER_JOIN_TIMEOUT, PENDING_MEMBERS_MAX};
 pub use coordinator::Coordinator;
 pub use event::{
     AppendToken, CommitRequest, DeleteOffsetsRequest, Event, HeartbeatRequest, JoinRequest, LeaveRequest,
@@ -41,5 +43,8 @@ pub use event::{
 };
 pub use load::Loader;
 pub use partition::partition_for;
-pub use read::{DescribedGroup, DescribedMember, FetchedOffset, FetchedTopic, ListedGroup};
+pub use read::{
+    DescribedGroup, DescribedMember, FetchedOffset, FetchedPart, FetchedTopic, ListedGroup, StateFilter,
+};
 pub use records::{GroupValue, MemberValue, OffsetValue, Record, RecordError, RecordKey};
+pub use topics::Topics;

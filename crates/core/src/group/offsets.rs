@@ -5,13 +5,14 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use norn_protocol::{PartitionIndex, TopicId};
 
 use super::records::{OffsetValue, Record};
 
-type Partition = (Arc<str>, PartitionIndex);
+pub(super) type Partition = (Arc<str>, PartitionIndex);
 
 /// The offsets of all groups of a coordinator.
 #[derive(Debug, Default)]
@@ -30,9 +31,14 @@ struct InFlight {
 }
 
 impl Offsets {
-    /// The committed offsets of a group, by topic and partition.
-    pub(super) fn of_group(&self, group: &str) -> impl Iterator<Item = (&Partition, &OffsetValue)> {
-        self.committed.get(group).into_iter().flatten()
+    /// The committed offsets of a group, by topic and partition, after one of them.
+    pub(super) fn of_group<'a>(
+        &'a self,
+        group: &str,
+        after: Option<&'a Partition>,
+    ) -> impl Iterator<Item = (&'a Partition, &'a OffsetValue)> + use<'a> {
+        let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        self.committed.get(group).into_iter().flat_map(move |offsets| offsets.range::<Partition, _>(range))
     }
 
     pub(super) fn get(
@@ -49,59 +55,47 @@ impl Offsets {
         self.committed.contains_key(group) || self.in_flight.contains_key(group)
     }
 
-    pub(super) fn is_in_flight(&self, group: &str, partition: &Partition) -> bool {
-        self.in_flight.get(group).is_some_and(|keys| keys.contains_key(partition))
+    /// An offset whose record does not say which topic it was committed for belongs to the one that is there now.
+    pub(super) fn identify(&mut self, group: &str, partition: &Partition, topic_id: TopicId) {
+        let value = self.committed.get_mut(group).and_then(|offsets| offsets.get_mut(partition));
+        if let Some(value) = value.filter(|value| value.topic_id == TopicId::NONE) {
+            value.topic_id = topic_id;
+        }
     }
 
-    /// The partitions for which the log has, or may have, an offset of the group.
-    pub(super) fn written(&self, group: &str) -> Vec<Partition> {
-        let committed = self.committed.get(group).into_iter().flat_map(BTreeMap::keys);
-        let in_flight = self.in_flight.get(group).into_iter().flat_map(BTreeMap::keys);
-        let mut partitions: Vec<_> = committed.chain(in_flight).cloned().collect();
+    /// The append without an outcome for this key, if there is one: the topic of its offset, `None` for a tombstone.
+    pub(super) fn in_flight(&self, group: &str, partition: &Partition) -> Option<Option<TopicId>> {
+        Some(self.in_flight.get(group)?.get(partition)?.topic_id)
+    }
+
+    /// Whether the log has, or may have, an offset of the group for the partition.
+    pub(super) fn is_written(&self, group: &str, partition: &Partition) -> bool {
+        let has = |keys: &BTreeMap<Partition, OffsetValue>| keys.contains_key(partition);
+        self.committed.get(group).is_some_and(has) || self.in_flight(group, partition).is_some()
+    }
+
+    /// The first `most` partitions after `after` for which the log has, or may have, an offset of the group.
+    pub(super) fn written_after(
+        &self,
+        group: &str,
+        after: Option<&Partition>,
+        most: usize,
+    ) -> Vec<Partition> {
+        let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let committed = self.committed.get(group).into_iter().flat_map(|keys| keys.range(range).take(most));
+        let in_flight = self.in_flight.get(group).into_iter().flat_map(|keys| keys.range(range).take(most));
+        let committed = committed.map(|(partition, _)| partition);
+        let mut partitions: Vec<_> =
+            committed.chain(in_flight.map(|(partition, _)| partition)).cloned().collect();
         partitions.sort();
         partitions.dedup();
+        partitions.truncate(most);
         partitions
     }
 
-    /// The groups and partitions with an offset for a topic that has this id, or has none known.
-    pub(super) fn of_topic(&self, topic: &str, id: TopicId) -> BTreeMap<Arc<str>, Vec<Partition>> {
-        let is_of_topic = |partition: &Partition, known: TopicId| {
-            &*partition.0 == topic && (known == id || known == TopicId::NONE || id == TopicId::NONE)
-        };
-        let mut found: BTreeMap<Arc<str>, Vec<Partition>> = BTreeMap::new();
-        for (group, offsets) in &self.committed {
-            let of_topic = offsets.iter().filter(|(partition, value)| {
-                is_of_topic(partition, value.topic_id) && !self.is_in_flight(group, partition)
-            });
-            found.entry(group.clone()).or_default().extend(of_topic.map(|(partition, _)| partition.clone()));
-        }
-        for (group, keys) in &self.in_flight {
-            let of_topic = keys.iter().filter(|(partition, in_flight)| {
-                in_flight.topic_id.is_some_and(|known| is_of_topic(partition, known))
-            });
-            found.entry(group.clone()).or_default().extend(of_topic.map(|(partition, _)| partition.clone()));
-        }
-        found.retain(|_, partitions| !partitions.is_empty());
-        found
-    }
-
-    /// Takes out the committed offsets of topics, by name and id, that there are not. Those without an id stay.
-    pub(super) fn take_deleted(
-        &mut self,
-        is_there: impl Fn(&str, TopicId) -> bool,
-    ) -> BTreeMap<Arc<str>, Vec<Partition>> {
-        let mut taken: BTreeMap<Arc<str>, Vec<Partition>> = BTreeMap::new();
-        self.committed.retain(|group, offsets| {
-            offsets.retain(|partition, value| {
-                let stays = value.topic_id == TopicId::NONE || is_there(&partition.0, value.topic_id);
-                if !stays {
-                    taken.entry(group.clone()).or_default().push(partition.clone());
-                }
-                stays
-            });
-            !offsets.is_empty()
-        });
-        taken
+    /// The next group that has appends of offsets under way.
+    pub(super) fn next_in_flight(&self, after: Bound<Arc<str>>) -> Option<&Arc<str>> {
+        self.in_flight.range((after, Bound::Unbounded)).next().map(|(group, _)| group)
     }
 
     /// Notes the keys of records that are being appended.
@@ -154,6 +148,12 @@ fn offset_records(records: &[Record]) -> impl Iterator<Item = (&Arc<str>, Partit
         }
         Record::Group { .. } => None,
     })
+}
+
+/// What a tombstone takes in a batch, at most.
+pub(super) fn tombstone_bytes(group: &str, topic: &str) -> usize {
+    // The key's version, lengths and partition, and the record's own fields.
+    group.len() + topic.len() + 32
 }
 
 /// The tombstone of a committed offset.

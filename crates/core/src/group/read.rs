@@ -1,6 +1,7 @@
 //! What can be read of a coordinator: committed offsets, and its groups for ListGroups and DescribeGroups.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use norn_protocol::{LeaderEpoch, Offset, PartitionIndex};
 use super::coordinator::Coordinator;
 use super::records::OffsetValue;
 use super::state::{Group, State};
+use super::topics::Topics;
 
 /// A committed offset as OffsetFetch answers it; `Offset::NONE` where there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,14 @@ pub struct FetchedOffset {
 pub struct FetchedTopic {
     pub topic: Arc<str>,
     pub partitions: Vec<FetchedOffset>,
+}
+
+/// Some of the committed offsets of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedPart {
+    pub topics: Vec<FetchedTopic>,
+    /// The last partition that was looked at; `None` if there was none left.
+    pub last: Option<(Arc<str>, PartitionIndex)>,
 }
 
 /// A group as ListGroups shows it.
@@ -57,51 +67,96 @@ pub struct DescribedMember {
     pub assignment: Bytes,
 }
 
+/// The states that ListGroups asks for, whatever their case; all if it names none. A request may name very many.
+#[derive(Clone, Debug, Default)]
+pub struct StateFilter {
+    names_any: bool,
+    wanted: BTreeSet<&'static str>,
+}
+
+impl StateFilter {
+    /// Adds a state by the name that the request gives it.
+    pub fn add(&mut self, name: &str) {
+        self.names_any = true;
+        self.wanted.extend(STATE_NAMES.into_iter().find(|state| state.eq_ignore_ascii_case(name)));
+    }
+
+    fn has(&self, state: &'static str) -> bool {
+        !self.names_any || self.wanted.contains(state)
+    }
+}
+
 impl Coordinator {
-    /// OffsetFetch for these partitions. A group that does not exist has no offsets; that is no error.
+    /// OffsetFetch for these partitions. A group that does not exist has no offsets; that is no error. What was
+    /// committed for a topic that is gone from `now`, or has a successor there, is not served.
     pub fn fetch_offsets(
         &self,
         group_id: &str,
-        topics: &[(Arc<str>, Vec<PartitionIndex>)],
+        asked: &[(Arc<str>, Vec<PartitionIndex>)],
+        now: &dyn Topics,
     ) -> Vec<FetchedTopic> {
-        let fetch = |topic: &Arc<str>, partition: &PartitionIndex| {
-            FetchedOffset::new(*partition, self.offsets.get(group_id, topic, *partition))
+        let fetch_topic = |(topic, partitions): &(Arc<str>, Vec<PartitionIndex>)| {
+            let id = now.id_of(topic);
+            let fetch = |partition: &PartitionIndex| {
+                let value = self.offsets.get(group_id, topic, *partition).filter(|value| value.is_of(id));
+                FetchedOffset::new(*partition, value)
+            };
+            FetchedTopic { topic: topic.clone(), partitions: partitions.iter().map(fetch).collect() }
         };
-        let fetch_topic = |(topic, partitions): &(Arc<str>, Vec<PartitionIndex>)| FetchedTopic {
-            topic: topic.clone(),
-            partitions: partitions.iter().map(|partition| fetch(topic, partition)).collect(),
-        };
-        topics.iter().map(fetch_topic).collect()
+        asked.iter().map(fetch_topic).collect()
     }
 
-    /// OffsetFetch for all partitions that the group has offsets for.
-    pub fn fetch_all_offsets(&self, group_id: &str) -> Vec<FetchedTopic> {
-        let mut topics: Vec<FetchedTopic> = Vec::new();
-        for ((topic, partition), value) in self.offsets.of_group(group_id) {
+    /// OffsetFetch for the first `most` partitions after `after` that the group has offsets for; whether there are more is
+    /// known by asking again after the last.
+    pub fn fetch_all_offsets(
+        &self,
+        group_id: &str,
+        after: Option<&(Arc<str>, PartitionIndex)>,
+        most: usize,
+        now: &dyn Topics,
+    ) -> FetchedPart {
+        let mut part = FetchedPart { topics: Vec::new(), last: None };
+        let mut id = (None, None);
+        for (key, value) in self.offsets.of_group(group_id, after).take(most) {
+            let (topic, partition) = key;
+            part.last = Some(key.clone());
+            if id.0 != Some(topic) {
+                id = (Some(topic), now.id_of(topic));
+            }
+            if !value.is_of(id.1) {
+                continue;
+            }
             let fetched = FetchedOffset::new(*partition, Some(value));
-            match topics.last_mut() {
+            match part.topics.last_mut() {
                 Some(last) if last.topic == *topic => last.partitions.push(fetched),
-                _ => topics.push(FetchedTopic { topic: topic.clone(), partitions: vec![fetched] }),
+                _ => part.topics.push(FetchedTopic { topic: topic.clone(), partitions: vec![fetched] }),
             }
         }
-        topics
+        part
     }
 
-    /// All groups, or those in one of these states (whatever their case), in the order of their ids.
-    pub fn list_groups(&self, states: &[Arc<str>]) -> Vec<ListedGroup> {
-        // There are few states, but a request may name very many.
-        let mut wanted: BTreeMap<&str, bool> = BTreeMap::new();
-        let is_wanted = |group: &&Group| {
-            let name = group.state_name();
-            let named = || states.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
-            *wanted.entry(name).or_insert_with(|| states.is_empty() || named())
-        };
-        let list = |group: &Group| ListedGroup {
-            group_id: group.id.clone(),
-            protocol_type: group.protocol_type.clone().unwrap_or_else(nothing),
-            state: group.state_name(),
-        };
-        self.groups.values().filter(is_wanted).map(list).collect()
+    /// The groups in wanted states among the first `most` after the one with the id `after`, in the order of their ids;
+    /// and the last that was looked at, `None` if there was none left.
+    pub fn list_groups(
+        &self,
+        wanted: &StateFilter,
+        after: Option<&Arc<str>>,
+        most: usize,
+    ) -> (Vec<ListedGroup>, Option<Arc<str>>) {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        let mut listed = Vec::new();
+        for (id, group) in self.groups.range::<Arc<str>, _>((after, Bound::Unbounded)).take(most) {
+            last = Some(id.clone());
+            if wanted.has(group.state_name()) {
+                listed.push(ListedGroup {
+                    group_id: id.clone(),
+                    protocol_type: group.protocol_type.clone().unwrap_or_else(nothing),
+                    state: group.state_name(),
+                });
+            }
+        }
+        (listed, last)
     }
 
     /// One group; `None` if it does not exist (GROUP_ID_NOT_FOUND from DescribeGroups 6 on, before that a
@@ -139,15 +194,22 @@ impl FetchedOffset {
     }
 }
 
+const EMPTY: &str = "Empty";
+const PREPARING: &str = "PreparingRebalance";
+const COMPLETING: &str = "CompletingRebalance";
+const STABLE: &str = "Stable";
+const DEAD: &str = "Dead";
+const STATE_NAMES: [&str; 5] = [EMPTY, PREPARING, COMPLETING, STABLE, DEAD];
+
 impl Group {
     /// The state's name in Kafka's answers.
     pub(super) fn state_name(&self) -> &'static str {
         match self.state {
-            State::Empty => "Empty",
-            State::PreparingRebalance(_) => "PreparingRebalance",
-            State::CompletingRebalance { .. } => "CompletingRebalance",
-            State::Stable => "Stable",
-            State::Dead => "Dead",
+            State::Empty => EMPTY,
+            State::PreparingRebalance(_) => PREPARING,
+            State::CompletingRebalance { .. } => COMPLETING,
+            State::Stable => STABLE,
+            State::Dead => DEAD,
         }
     }
 }

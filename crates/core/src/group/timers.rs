@@ -6,6 +6,9 @@ use std::time::Instant;
 
 use super::event::AppendToken;
 
+/// Timers that one step handles; each may remove a member and begin a rebalance.
+const DUE_AT_ONCE_MAX: usize = 256;
+
 /// What is late when its deadline comes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
@@ -19,6 +22,8 @@ pub(super) enum Timer {
     Append(AppendToken),
     /// It is time to look for expired offsets.
     Retention,
+    /// The cleanup goes on.
+    Cleanup,
 }
 
 /// The timers that are set.
@@ -47,10 +52,11 @@ impl Timers {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// The timers that are due, earliest first. They stay set until taken by [`Timers::take_due`]: what one
+    /// The first timers that are due, earliest first, so that one step is bounded. They stay set until taken by [`Timers::take_due`]: what one
     /// of them sets off may cancel the next.
     pub(super) fn due(&self, now: Instant) -> Vec<Timer> {
-        self.by_time.iter().take_while(|(at, _)| *at <= now).map(|(_, timer)| timer.clone()).collect()
+        let due = self.by_time.iter().take_while(|(at, _)| *at <= now).take(DUE_AT_ONCE_MAX);
+        due.map(|(_, timer)| timer.clone()).collect()
     }
 
     /// Unsets a timer that is due; false if it has been cancelled or set anew meanwhile.

@@ -7,11 +7,13 @@ use norn_protocol::ErrorCode;
 
 use super::action::{Action, JoinResponse, Response, SyncResponse};
 use super::append::{Appends, Then};
+use super::cleanup::Cleanup;
 use super::config::GroupConfig;
 use super::event::{AppendToken, Slot};
 use super::offsets::Offsets;
 use super::records::Record;
 use super::timers::{Timer, Timers};
+use super::topics::Topics;
 use crate::Millis;
 
 /// One step's share of the coordinator: all but the groups, so that a group can act on it.
@@ -22,6 +24,8 @@ pub(super) struct Turn<'a> {
     pub(super) timers: &'a mut Timers,
     pub(super) appends: &'a mut Appends,
     pub(super) offsets: &'a mut Offsets,
+    pub(super) cleanup: &'a mut Cleanup,
+    pub(super) topics: &'a dyn Topics,
     pub(super) actions: &'a mut Vec<Action>,
     /// The append that this step has ordered last.
     pub(super) appended: Option<AppendToken>,

@@ -74,6 +74,7 @@ pub(super) static TABLE: &[(ApiKey, &[Field])] = &[
     (ApiKey::DeleteGroups, DELETE_GROUPS),
     (ApiKey::AlterConfigs, ALTER_CONFIGS),
     (ApiKey::IncrementalAlterConfigs, INCREMENTAL_ALTER_CONFIGS),
+    (ApiKey::OffsetDelete, OFFSET_DELETE),
     (ApiKey::DescribeCluster, DESCRIBE_CLUSTER),
 ];
 
@@ -356,6 +357,16 @@ static INCREMENTAL_ALTER_CONFIGS: &[Field] = &[
         ]),
     ]),
     BOOL, // validate_only
+];
+
+static OFFSET_DELETE: &[Field] = &[
+    STR, // group_id
+    structs(&[
+        STR, // name
+        structs(&[
+            I32, // partition_index
+        ]),
+    ]),
 ];
 
 static DESCRIBE_CLUSTER: &[Field] = &[

@@ -217,6 +217,7 @@ for_each_api! {
     IncrementalAlterConfigs => IncrementalAlterConfigsRequest,
     AlterPartitionReassignments => AlterPartitionReassignmentsRequest,
     ListPartitionReassignments => ListPartitionReassignmentsRequest,
+    OffsetDelete => OffsetDeleteRequest,
     DescribeClientQuotas => DescribeClientQuotasRequest,
     DescribeUserScramCredentials => DescribeUserScramCredentialsRequest,
     DescribeQuorum => DescribeQuorumRequest,

@@ -11,86 +11,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::super::*;
-use super::world::World;
+use super::ops::{any_op, Op};
+use super::world::{TopicIds, World};
 
-const GROUPS: [&str; 2] = ["g", "h"];
-
-/// One random happening. Numbers choose among what there is.
-#[derive(Clone, Debug)]
-enum Op {
-    /// A client does what a real one would do next: join with its id, or sync.
-    Follow {
-        member: usize,
-    },
-    Join {
-        group: usize,
-        member: usize,
-        fresh: bool,
-        instance: Option<usize>,
-        protocols: usize,
-        bits: u8,
-    },
-    Sync {
-        member: usize,
-    },
-    Heartbeat {
-        member: usize,
-    },
-    Leave {
-        member: usize,
-        by_instance: bool,
-    },
-    Commit {
-        group: usize,
-        member: Option<usize>,
-        partition: i32,
-    },
-    DeleteOffsets {
-        group: usize,
-        partition: i32,
-    },
-    DeleteGroup {
-        group: usize,
-    },
-    TopicDeleted,
-    CommitAppends {
-        count: usize,
-        reversed: bool,
-    },
-    RefuseAppend {
-        at: usize,
-    },
-    Advance {
-        ms: u64,
-    },
-    Reload,
-}
-
-fn any_op() -> impl Strategy<Value = Op> {
-    let group = 0..GROUPS.len();
-    let instance = proptest::option::weighted(0.5, 0..2usize);
-    prop_oneof![
-        24 => any::<usize>().prop_map(|member| Op::Follow { member }),
-        8 => (group.clone(), any::<usize>(), proptest::bool::weighted(0.3), instance, 0..4usize, any::<u8>()).prop_map(
-            |(group, member, fresh, instance, protocols, bits)| Op::Join {
-                group, member, fresh, instance, protocols, bits,
-            }
-        ),
-        4 => any::<usize>().prop_map(|member| Op::Sync { member }),
-        3 => any::<usize>().prop_map(|member| Op::Heartbeat { member }),
-        1 => (any::<usize>(), any::<bool>()).prop_map(|(member, by_instance)| Op::Leave { member, by_instance }),
-        5 => (group.clone(), proptest::option::of(any::<usize>()), 0..3i32).prop_map(
-            |(group, member, partition)| Op::Commit { group, member, partition }
-        ),
-        1 => (group.clone(), 0..3i32).prop_map(|(group, partition)| Op::DeleteOffsets { group, partition }),
-        1 => group.prop_map(|group| Op::DeleteGroup { group }),
-        1 => Just(Op::TopicDeleted),
-        8 => (1..4usize, any::<bool>()).prop_map(|(count, reversed)| Op::CommitAppends { count, reversed }),
-        4 => any::<usize>().prop_map(|at| Op::RefuseAppend { at }),
-        6 => prop_oneof![12 => 0..400u64, 2 => 0..12_000u64, 1 => 0..4_000_000u64].prop_map(|ms| Op::Advance { ms }),
-        1 => Just(Op::Reload),
-    ]
-}
+pub(super) const GROUPS: [&str; 2] = ["g", "h"];
 
 /// What a client knows of itself from the answers it got.
 #[derive(Clone, Debug)]
@@ -133,10 +57,13 @@ impl Model {
             members_max: 4,
             initial_rebalance_delay: Duration::from_millis(100),
             offsets_retention: Duration::from_secs(3600),
+            cleanup: CleanupLimits { keys_per_step: 2, batch_bytes: 40, appends: 2 },
             ..GroupConfig::default()
         };
+        let mut world = World::new(config);
+        world.topics.0.insert("t".into(), Some(TopicId(Uuid::from_u128(1))));
         Model {
-            world: World::new(config),
+            world,
             clients: Vec::new(),
             open: BTreeMap::new(),
             slots: 0,
@@ -183,9 +110,7 @@ impl Model {
                 let slot = self.ask(Asked::Other);
                 self.world.step(Event::DeleteGroup { slot, group_id: GROUPS[group].into() })
             }
-            Op::TopicDeleted => {
-                self.world.step(Event::TopicDeleted { topic: "t".into(), topic_id: TopicId::NONE })
-            }
+            Op::TopicRecreated { told } => self.recreate_topic(told),
             Op::CommitAppends { count, reversed } => self.commit_appends(count, reversed),
             Op::RefuseAppend { at } => {
                 match self.world.pending.keys().nth(at % self.world.pending.len().max(1)) {
@@ -194,12 +119,7 @@ impl Model {
                 }
             }
             Op::Advance { ms } => self.world.advance(Duration::from_millis(ms)),
-            Op::Reload => {
-                for group in GROUPS {
-                    *self.lives.entry(group.into()).or_default() += 1;
-                }
-                self.world.reload()
-            }
+            Op::Reload => self.reload(),
         };
         self.check_replies(actions);
         self.check_offsets();
@@ -300,11 +220,31 @@ impl Model {
             knows_group_id_not_found: true,
             topics: vec![TopicCommits {
                 topic: "t".into(),
-                topic_id: TopicId::NONE,
+                topic_id: self.topic_id(),
                 partitions: vec![commit],
             }],
         };
         self.world.step(Event::CommitOffsets { slot, request })
+    }
+
+    fn topic_id(&self) -> TopicId {
+        self.world.topics.id_of("t").expect("there is one")
+    }
+
+    fn recreate_topic(&mut self, told: bool) -> Vec<Action> {
+        let next = TopicId(Uuid::from_u128(self.topic_id().0.as_u128() + 1));
+        self.world.topics.0.insert("t".into(), Some(next));
+        if told {
+            return self.world.step(Event::TopicsDeleted);
+        }
+        self.reload()
+    }
+
+    fn reload(&mut self) -> Vec<Action> {
+        for group in GROUPS {
+            *self.lives.entry(group.into()).or_default() += 1;
+        }
+        self.world.reload()
     }
 
     /// The high watermark passes the first appends; their outcomes are told in some order.
@@ -399,13 +339,29 @@ impl Model {
         })
     }
 
-    /// What can be read is what the log has, no more and no less.
+    /// What can be read is what the log has for the topic of that name now, no more and no less.
     fn check_offsets(&self) {
-        let mut expected: BTreeMap<(&Arc<str>, PartitionIndex), Offset> = BTreeMap::new();
+        let expected = self.offsets_in_log();
+        let current = expected.into_iter().filter(|(_, (_, topic_id))| *topic_id == self.topic_id());
+        let expected: BTreeMap<_, _> = current.map(|(key, (offset, _))| (key, offset)).collect();
+        let mut actual = BTreeMap::new();
+        let groups = GROUPS.map(Arc::from);
+        for group in &groups {
+            for topic in
+                self.world.coordinator.fetch_all_offsets(group, None, usize::MAX, &self.world.topics).topics
+            {
+                actual.extend(topic.partitions.into_iter().map(|at| ((group, at.partition), at.offset)));
+            }
+        }
+        assert_eq!(actual, expected);
+    }
+
+    fn offsets_in_log(&self) -> BTreeMap<(&Arc<str>, PartitionIndex), (Offset, TopicId)> {
+        let mut expected: BTreeMap<(&Arc<str>, PartitionIndex), (Offset, TopicId)> = BTreeMap::new();
         for record in self.committed() {
             match record {
                 Record::Offset { group, partition, value: Some(value), .. } => {
-                    expected.insert((group, *partition), value.offset);
+                    expected.insert((group, *partition), (value.offset, value.topic_id));
                 }
                 Record::Offset { group, partition, value: None, .. } => {
                     expected.remove(&(group, *partition));
@@ -417,14 +373,7 @@ impl Model {
                 Record::Group { value: Some(_), .. } => {}
             }
         }
-        let mut actual = BTreeMap::new();
-        let groups = GROUPS.map(Arc::from);
-        for group in &groups {
-            for topic in self.world.coordinator.fetch_all_offsets(group) {
-                actual.extend(topic.partitions.into_iter().map(|at| ((group, at.partition), at.offset)));
-            }
-        }
-        assert_eq!(actual, expected);
+        expected
     }
 
     /// A coordinator that is loaded now has the stable groups as this one has them.
@@ -440,24 +389,32 @@ impl Model {
             }
         }
         if self.world.pending.is_empty() {
-            assert_eq!(self.world.loaded().offsets_snapshot(), self.world.coordinator.offsets_snapshot());
+            let topics = &self.world.topics;
+            let loaded = self.world.loaded();
+            assert_eq!(loaded.offsets_snapshot(topics), self.world.coordinator.offsets_snapshot(topics));
         }
     }
 
-    /// With a log that commits everything, everyone is answered in time.
+    /// With a log that commits everything, everyone is answered in time, and nothing of an earlier topic is left.
     fn settle(&mut self) {
         for _ in 0..60 {
             self.run(Op::CommitAppends { count: usize::MAX, reversed: false });
             self.run(Op::Advance { ms: 6_000 });
         }
         assert!(self.open.is_empty(), "never answered: {:?}", self.open);
+        let stale = |(_, id): &(Offset, TopicId)| *id != self.topic_id();
+        let left: Vec<_> = self.offsets_in_log().into_values().filter(stale).collect();
+        assert!(left.is_empty(), "offsets of topics that are gone: {left:?}");
     }
 }
 
 impl Coordinator {
-    fn offsets_snapshot(&self) -> Vec<(Arc<str>, Vec<FetchedTopic>)> {
+    fn offsets_snapshot(&self, topics: &TopicIds) -> Vec<(Arc<str>, Vec<FetchedTopic>)> {
         let groups: BTreeSet<Arc<str>> = GROUPS.map(Arc::from).into();
-        groups.into_iter().map(|group| (group.clone(), self.fetch_all_offsets(&group))).collect()
+        groups
+            .into_iter()
+            .map(|group| (group.clone(), self.fetch_all_offsets(&group, None, usize::MAX, topics).topics))
+            .collect()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A block ends with an empty line; lines with `#` say what it is about. Slots number the requests and
 //! make up the ids of new members: the member that joins at slot 3 as client `c` is `c~3`. Appends are
-//! numbered from 0. `config` starts a new world.
+//! numbered from 0. `config` starts a new world; `keys`, `bytes` and `appends` bound its cleanups.
 //!
 //! ```text
 //! config [members=N] [delay=MS]               join SLOT GROUP [member=ID] [instance=ID] [client=NAME]
@@ -10,8 +10,9 @@
 //! advance MS | reload                              [subscribe=TOPIC,..] [known] [skip]
 //! heartbeat SLOT GROUP MEMBER GEN [instance=ID]    sync SLOT GROUP MEMBER GEN [instance=ID] [assign=MEMBER:BYTES,..]
 //! leave SLOT GROUP [member=ID].. [instance=ID]..   commit SLOT GROUP [gen=N member=ID] TOPIC/PARTITION=OFFSET[:META] ..
-//! delete SLOT GROUP | describe GROUP | list [STATE] delete-offsets SLOT GROUP TOPIC/PARTITION ..
-//! topic-deleted TOPIC ID | there TOPIC=ID ..       fetch GROUP [TOPIC/PARTITION] ..
+//! delete SLOT GROUP | describe GROUP | list [STATE] [after=GROUP] [most=N]
+//!                                                  delete-offsets SLOT GROUP TOPIC/PARTITION ..
+//! topics TOPIC=ID|none .. [untold]                 fetch GROUP [TOPIC/PARTITION] ..
 //! ```
 
 use std::fmt::Write;
@@ -115,6 +116,11 @@ fn config(args: &Args) -> GroupConfig {
         offset_metadata_len_max: 10,
         offsets_retention: Duration::from_secs(3600),
         retention_check_interval: Duration::from_secs(600),
+        cleanup: CleanupLimits {
+            keys_per_step: args.or("keys", 100),
+            batch_bytes: args.or("bytes", 10_000),
+            appends: args.or("appends", 8),
+        },
         ..GroupConfig::default()
     }
 }
@@ -129,16 +135,27 @@ fn command(world: &mut World, args: &Args) -> String {
         "fail" => world.end_append(AppendToken(args.number(1)), Err(error(args.word(2)))),
         "advance" => world.advance(Duration::from_millis(args.number(1))),
         "reload" => world.reload(),
-        "there" => {
-            let id = |name: &str| Some(TopicId(Uuid::from_u128(args.get(name)?.parse().expect("an id"))));
-            world.forget_deleted(|name, topic_id| id(name) == Some(topic_id))
-        }
+        "topics" => topics(world, args),
         "fetch" => return fetch(world, args),
         "describe" => return describe(world, args.word(1)),
         "list" => return list(world, args),
         _ => world.step(event(args)),
     };
     actions.iter().map(|action| format!("{}\n", show(action))).collect()
+}
+
+/// From now on these topics have these ids. The coordinator is told of deletions, unless they are `untold`.
+fn topics(world: &mut World, args: &Args) -> Vec<Action> {
+    for (name, id) in args.words.iter().filter_map(|word| word.split_once('=')) {
+        let id = (id != "none").then(|| TopicId(Uuid::from_u128(id.parse().expect("an id"))));
+        world.topics.0.insert(name.to_string(), id);
+    }
+    if args.has("untold") {
+        return vec![];
+    }
+    let mut actions = world.step(Event::TopicsDeleted);
+    actions.extend(world.advance(Duration::ZERO));
+    actions
 }
 
 fn error(name: &str) -> ErrorCode {
@@ -173,10 +190,6 @@ fn event(args: &Args) -> Event {
             Event::DeleteOffsets { slot: args.slot(), request }
         }
         "delete" => Event::DeleteGroup { slot: args.slot(), group_id: args.group() },
-        "topic-deleted" => {
-            let topic_id = TopicId(Uuid::from_u128(args.number(2)));
-            Event::TopicDeleted { topic: Arc::from(args.word(1)), topic_id }
-        }
         other => panic!("no command {other}"),
     }
 }
@@ -272,9 +285,9 @@ fn commit(args: &Args) -> CommitRequest {
 fn fetch(world: &World, args: &Args) -> String {
     let asked: Vec<_> = args.partitions().into_iter().map(|(topic, at, _)| (topic, vec![at])).collect();
     let fetched = if asked.is_empty() {
-        world.coordinator.fetch_all_offsets(args.word(1))
+        world.coordinator.fetch_all_offsets(args.word(1), None, usize::MAX, &world.topics).topics
     } else {
-        world.coordinator.fetch_offsets(args.word(1), &asked)
+        world.coordinator.fetch_offsets(args.word(1), &asked, &world.topics)
     };
     let mut output = String::new();
     for topic in fetched {
@@ -310,9 +323,13 @@ fn describe(world: &World, group: &str) -> String {
 }
 
 fn list(world: &World, args: &Args) -> String {
-    let states: Vec<Arc<str>> = args.words[1..].iter().map(|state| Arc::from(*state)).collect();
     let line = |group: ListedGroup| format!("{} [{}] {}\n", group.group_id, group.protocol_type, group.state);
-    world.coordinator.list_groups(&states).into_iter().map(line).collect()
+    let mut wanted = StateFilter::default();
+    args.words[1..].iter().filter(|word| !word.contains('=')).for_each(|state| wanted.add(state));
+    let after = args.get("after").map(Arc::from);
+    let (groups, last) = world.coordinator.list_groups(&wanted, after.as_ref(), args.or("most", usize::MAX));
+    let last = last.filter(|_| args.get("most").is_some()).map(|id| format!("after {id} ..\n"));
+    groups.into_iter().map(line).chain(last).collect()
 }
 
 fn text(bytes: &Bytes) -> String {

@@ -19,6 +19,7 @@ scripts! {
     static_members;
     offsets;
     expiry;
+    cleanup;
     groups;
     loading;
 }

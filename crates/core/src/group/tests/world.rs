@@ -22,6 +22,17 @@ pub(super) struct World {
     pub(super) life: u64,
     /// All that is committed, in the order of the log.
     pub(super) log: BTreeMap<(u64, AppendToken), Vec<Record>>,
+    pub(super) topics: TopicIds,
+}
+
+/// The ids of topics by name, `None` for one that does not exist. Others exist, under an id that matches any.
+#[derive(Clone, Default)]
+pub(super) struct TopicIds(pub(super) BTreeMap<String, Option<TopicId>>);
+
+impl Topics for TopicIds {
+    fn id_of(&self, name: &str) -> Option<TopicId> {
+        self.0.get(name).copied().unwrap_or(Some(TopicId::NONE))
+    }
 }
 
 impl World {
@@ -37,6 +48,7 @@ impl World {
             pending: BTreeMap::new(),
             life: 0,
             log: BTreeMap::new(),
+            topics: TopicIds::default(),
         }
     }
 
@@ -51,15 +63,8 @@ impl World {
     /// Tells the coordinator an event; gives what it orders.
     pub(super) fn step(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
-        self.coordinator.step(event, self.instant(), self.wall(), &mut actions);
-        self.note_appends(&actions);
-        actions
-    }
-
-    /// Tells the coordinator which topics there are; gives what it orders.
-    pub(super) fn forget_deleted(&mut self, is_there: impl Fn(&str, TopicId) -> bool) -> Vec<Action> {
-        let mut actions = Vec::new();
-        self.coordinator.forget_deleted(is_there, self.instant(), self.wall(), &mut actions);
+        let (now, wall) = (self.instant(), self.wall());
+        self.coordinator.step(event, now, wall, &self.topics, &mut actions);
         self.note_appends(&actions);
         actions
     }
