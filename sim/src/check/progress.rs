@@ -15,10 +15,13 @@ const SLACK: Duration = Duration::from_secs(45);
 /// When a group was known to have come how far.
 type Sights<'a> = BTreeMap<(&'a str, &'a Tp), Vec<(Duration, i64)>>;
 
+/// A group's newest generation, and the member that owns each partition in it.
+type Owners<'a> = (i32, BTreeMap<(&'a str, i32), &'a str>);
+
 pub fn check(log: &Log<'_>, _: &CheckContext) -> Vec<String> {
     let mut sights: Sights<'_> = BTreeMap::new();
     // The latest assignments: generation, and its owners by partition.
-    let mut owners: BTreeMap<&str, (i32, BTreeMap<(&str, i32), &str>)> = BTreeMap::new();
+    let mut owners: BTreeMap<&str, Owners<'_>> = BTreeMap::new();
     for event in log.events {
         match event {
             Event::Committed { group, tp, offset, span } => {
