@@ -125,7 +125,6 @@ CLOSING = {
     "compact-array-of-four-billion": (sized(head(METADATA, 9) + b"\0" + b"\xff\xff\xff\xff\x0f"), "Metadata"),
     "varint-without-end": (sized(head(METADATA, 9) + b"\0" + b"\xff" * 20), "Metadata"),
     "string-past-the-end": (sized(head(METADATA, 1) + struct.pack(">ih", 1, 30000)), "Metadata"),
-    "not-utf-8": (sized(head(METADATA, 1) + struct.pack(">ih", 1, 2) + b"\xff\xfe"), "Metadata"),
     "records-past-the-end": (sized(head(PRODUCE, 3) + struct.pack(">hhii", -1, 1, 1000, 1) + text("there") + struct.pack(">iii", 1, 0, 1 << 30)), "Produce"),
 }
 
@@ -139,6 +138,11 @@ def test_what_cannot_be_understood_closes_the_connection_with_a_log_line(broker,
     got, port = talk(broker, before + data, close_write=False)
     assert len(replies(got)) == bool(before), "the sound request is answered, the other is not"
     assert named in closed_line(broker, port, logged)
+
+
+def test_a_string_that_is_not_utf_8_is_answered(broker):
+    got, _ = talk(broker, sized(head(METADATA, 1) + struct.pack(">ih", 1, 2) + b"\xff\xfe") + GOOD)
+    assert len(replies(got)) == 2
 
 
 def test_an_unknown_version_of_api_versions_is_answered_with_those_that_are_known(broker):
