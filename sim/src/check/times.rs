@@ -154,7 +154,8 @@ fn epoch_problem(known: &Known<'_>, asked: i32, found: Option<(i32, i64)>, span:
     let between = here.iter().find(|seen| seen.epoch > epoch && seen.epoch <= asked);
     // Whoever still wrote in this epoch may have gone on after the answer.
     let behind = here.iter().find(|seen| seen.offset >= end && seen.epoch <= epoch);
-    let before = known.below(end).iter().find(|seen| seen.epoch > epoch);
+    // What was above the high watermark then may have been lost since, and its offsets written anew.
+    let before = here.iter().find(|seen| seen.offset < end && seen.epoch > epoch);
     let against = between.or(behind).or(before)?;
     Some(format!("{said}, but {}", shown(against)))
 }
