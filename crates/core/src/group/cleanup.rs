@@ -34,7 +34,8 @@ pub(super) struct Cleanup {
     pass: Option<Pass>,
     /// Asked for while a pass is under way: another follows, and whether it looks for expired offsets.
     again: Option<bool>,
-    /// A commit under way replaces an offset of a deleted topic, unless it is refused: look again.
+    /// What is under way, a commit, an offset's tombstone or a whole deletion, would replace or remove an offset of a
+    /// deleted topic, but may be refused: look again.
     unsure: bool,
     /// Appends of passes without an outcome.
     appends: usize,
@@ -142,6 +143,7 @@ impl Turn<'_> {
     ) -> (usize, Place) {
         let group = groups.get_mut(&group_id);
         if group.as_ref().is_some_and(|group| group.is_dead()) {
+            self.cleanup.unsure = true;
             return (1, Place::After(group_id));
         }
         let partitions = self.offsets.written_after(&group_id, after.as_ref(), keys);
@@ -189,8 +191,12 @@ impl Turn<'_> {
     }
 
     fn keep(&mut self, group_id: &Arc<str>, partition: &Partition, topic: Option<TopicId>) {
+        let is_stale = |id: TopicId| !is_same(id, topic);
+        let mut in_flight = self.offsets.in_flight(group_id, partition).iter();
         let committed = self.offsets.get(group_id, &partition.0, partition.1);
-        if committed.is_some_and(|value| !value.is_of(topic)) {
+        if committed.is_some_and(|value| is_stale(value.topic_id))
+            || in_flight.any(|record| record.topic_id.is_some_and(is_stale))
+        {
             self.cleanup.unsure = true;
         } else if let Some(id) = topic {
             self.offsets.identify(group_id, partition, id);
@@ -210,7 +216,7 @@ impl Turn<'_> {
         topic: Option<TopicId>,
         expires: bool,
     ) -> bool {
-        match self.offsets.in_flight(group_id, partition) {
+        match self.offsets.in_flight(group_id, partition).last().map(|record| record.topic_id) {
             // Its tombstone is under way.
             Some(None) => false,
             // A commit under way makes the offset new, unless its topic is gone.

@@ -178,7 +178,7 @@ fn appended(groups: &mut Groups, token: AppendToken, result: Result<(), ErrorCod
     turn.appends.ended(token, result);
     while let Some((ended, append, result)) = turn.appends.next_ended(token) {
         turn.timers.cancel(&Timer::Append(ended));
-        turn.offsets.end(&append.records);
+        turn.offsets.end(ended, &append.records);
         take_in(groups, ended, append, result, turn);
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use norn_protocol::{PartitionIndex, TopicId};
 
+use super::event::AppendToken;
 use super::records::{OffsetValue, Record};
 
 pub(super) type Partition = (Arc<str>, PartitionIndex);
@@ -20,14 +21,15 @@ pub(super) struct Offsets {
     committed: BTreeMap<Arc<str>, BTreeMap<Partition, OffsetValue>>,
     /// Keys of appends without an outcome. Whoever removes offsets must write tombstones for these too:
     /// their records stand before his in the log.
-    in_flight: BTreeMap<Arc<str>, BTreeMap<Partition, InFlight>>,
+    in_flight: BTreeMap<Arc<str>, BTreeMap<Partition, Vec<InFlight>>>,
 }
 
+/// A record under way. Any of them may be refused: then those before it count again.
 #[derive(Debug)]
-struct InFlight {
-    records: usize,
-    /// The last of the records; `None` for a tombstone.
-    topic_id: Option<TopicId>,
+pub(super) struct InFlight {
+    token: AppendToken,
+    /// The topic of its offset; `None` for a tombstone.
+    pub(super) topic_id: Option<TopicId>,
 }
 
 impl Offsets {
@@ -63,15 +65,15 @@ impl Offsets {
         }
     }
 
-    /// The append without an outcome for this key, if there is one: the topic of its offset, `None` for a tombstone.
-    pub(super) fn in_flight(&self, group: &str, partition: &Partition) -> Option<Option<TopicId>> {
-        Some(self.in_flight.get(group)?.get(partition)?.topic_id)
+    /// The records under way for this key, in the order of the log.
+    pub(super) fn in_flight(&self, group: &str, partition: &Partition) -> &[InFlight] {
+        self.in_flight.get(group).and_then(|keys| keys.get(partition)).map_or(&[], Vec::as_slice)
     }
 
     /// Whether the log has, or may have, an offset of the group for the partition.
     pub(super) fn is_written(&self, group: &str, partition: &Partition) -> bool {
         let has = |keys: &BTreeMap<Partition, OffsetValue>| keys.contains_key(partition);
-        self.committed.get(group).is_some_and(has) || self.in_flight(group, partition).is_some()
+        self.committed.get(group).is_some_and(has) || !self.in_flight(group, partition).is_empty()
     }
 
     /// The first `most` partitions after `after` for which the log has, or may have, an offset of the group.
@@ -99,22 +101,21 @@ impl Offsets {
     }
 
     /// Notes the keys of records that are being appended.
-    pub(super) fn begin(&mut self, records: &[Record]) {
+    pub(super) fn begin(&mut self, token: AppendToken, records: &[Record]) {
         for (group, partition, value) in offset_records(records) {
-            let key = self.in_flight.entry(group.clone()).or_default();
-            let in_flight = key.entry(partition).or_insert(InFlight { records: 0, topic_id: None });
-            in_flight.records += 1;
-            in_flight.topic_id = value.as_ref().map(|value| value.topic_id);
+            let keys = self.in_flight.entry(group.clone()).or_default();
+            let topic_id = value.as_ref().map(|value| value.topic_id);
+            keys.entry(partition).or_default().push(InFlight { token, topic_id });
         }
     }
 
     /// Forgets the keys of records whose append has ended.
-    pub(super) fn end(&mut self, records: &[Record]) {
+    pub(super) fn end(&mut self, token: AppendToken, records: &[Record]) {
         for (group, partition, _) in offset_records(records) {
             let Entry::Occupied(mut keys) = self.in_flight.entry(group.clone()) else { continue };
             if let Entry::Occupied(mut key) = keys.get_mut().entry(partition) {
-                key.get_mut().records -= 1;
-                if key.get().records == 0 {
+                key.get_mut().retain(|in_flight| in_flight.token != token);
+                if key.get().is_empty() {
                     key.remove();
                 }
             }

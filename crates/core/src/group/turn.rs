@@ -59,8 +59,8 @@ impl Turn<'_> {
         reply: Option<(Slot, Response)>,
         then: Then,
     ) -> AppendToken {
-        self.offsets.begin(&records);
         let token = self.appends.push(records.clone(), reply, then);
+        self.offsets.begin(token, &records);
         self.timers.set(Timer::Append(token), self.now + self.config.append_timeout);
         self.actions.push(Action::Append { token, records });
         self.appended = Some(token);
