@@ -93,7 +93,7 @@ const RULES: &[Rule] = &[
         counts: In::Code,
         instead: "use it or remove it; a test that does not run proves nothing",
         // Each test binary uses a part of what they share.
-        allowed: &["crates/broker/tests/support/"],
+        allowed: &["crates/broker/tests/it/support/"],
     },
     Rule {
         words: &["thread::spawn", "thread::scope", "thread::Builder"],

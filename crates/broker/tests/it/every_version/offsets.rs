@@ -8,8 +8,8 @@ use kafka_protocol::messages::{
 };
 use norn_protocol::client::topic_name;
 
-use super::support::text;
 use super::{served, Run, MISSING, TOPIC};
+use crate::support::text;
 
 const GROUP_ID_NOT_FOUND: i16 = 69;
 

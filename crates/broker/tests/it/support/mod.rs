@@ -1,8 +1,6 @@
 //! A started broker on a directory of its own and a client that speaks to it over a real connection: what the tests of
 //! whole requests share.
 
-#![allow(dead_code, reason = "each test binary uses its own part of it")]
-
 use std::{collections::VecDeque, net::SocketAddr, path::Path, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};

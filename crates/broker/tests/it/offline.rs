@@ -1,13 +1,11 @@
 //! A log that cannot be opened: what the metrics say of it, and what it leaves at the end.
 
-mod support;
-
+use crate::support::{Node, PATIENCE};
 use norn_env::{
     clock,
     disk::{Disk, Open},
     testing::run,
 };
-use support::{Node, PATIENCE};
 
 /// The value of a metric without labels.
 fn metric(text: &str, name: &str) -> Option<i64> {

@@ -2,14 +2,12 @@
 //! with one about what does not exist. Each must be answered by a response that decodes in that version; a response that
 //! cannot be encoded closes the connection, which fails here.
 
-#[path = "every_version/admin.rs"]
 mod admin;
-#[path = "every_version/offsets.rs"]
 mod offsets;
-mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
+use crate::support::{batch, text, Client, Node};
 use bytes::Bytes;
 use kafka_protocol::{
     messages::{
@@ -33,7 +31,6 @@ use kafka_protocol::{
 };
 use norn_env::clock;
 use norn_protocol::{client::topic_name, versions};
-use support::{batch, text, Client, Node};
 use uuid::Uuid;
 
 /// A topic that exists, one that does not.

@@ -1,14 +1,12 @@
 //! What DescribeLogDirs tells is what lies on the disks.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::{batch, Client, Node};
 use kafka_protocol::messages::{
     describe_log_dirs_response::DescribeLogDirsResult, ApiKey, DescribeLogDirsRequest,
 };
 use norn_protocol::versions;
-use support::{batch, Client, Node};
 
 const KAFKA_STORAGE_ERROR: i16 = 56;
 

@@ -1,10 +1,9 @@
 //! Single fields of answers, and requests about topics that are refused or very long: as Kafka 4.3 answers them, and where
 //! Norn means to differ.
 
-mod support;
-
 use std::path::PathBuf;
 
+use crate::support::{text, Client, Node, PATIENCE};
 use kafka_protocol::messages::{
     create_partitions_request::CreatePartitionsTopic,
     create_topics_request::CreatableTopic,
@@ -19,7 +18,6 @@ use kafka_protocol::messages::{
 };
 use norn_env::clock;
 use norn_protocol::client::topic_name;
-use support::{text, Client, Node, PATIENCE};
 
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const NOT_COORDINATOR: i16 = 16;

@@ -1,11 +1,10 @@
 //! Committed offsets over a real connection: of groups with more of them than one batch holds, of topics that are deleted
 //! and created anew, in requests that are answered in parts.
 
-mod support;
-
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::{text, Client, Node, PATIENCE};
 use kafka_protocol::messages::{
     delete_topics_request::DeleteTopicState,
     offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
@@ -16,7 +15,6 @@ use kafka_protocol::messages::{
 };
 use norn_env::clock;
 use norn_protocol::client::topic_name;
-use support::{text, Client, Node, PATIENCE};
 
 const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const NOT_COORDINATOR: i16 = 16;

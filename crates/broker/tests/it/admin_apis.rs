@@ -1,7 +1,6 @@
 //! What administration tools are told is what is so: producers, pages of topics, the quorum, elections of what failed.
 
-mod support;
-
+use crate::support::{Client, Node};
 use kafka_protocol::messages::{
     describe_producers_request::TopicRequest as ProducersOf,
     describe_producers_response::ProducerState,
@@ -17,7 +16,6 @@ use norn_protocol::{
     client::topic_name,
     types::{ProducerEpoch, ProducerId, Sequence},
 };
-use support::{Client, Node};
 
 const PREFERRED_LEADER_NOT_AVAILABLE: i16 = 80;
 const ELIGIBLE_LEADERS_NOT_AVAILABLE: i16 = 83;

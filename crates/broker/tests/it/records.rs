@@ -1,8 +1,7 @@
 //! What a broker makes of the records in a batch, compressed or not: what it refuses, what it names, what it puts right,
 //! and what lookups by time then find.
 
-mod support;
-
+use crate::support::{Client, Node};
 use bytes::Bytes;
 use kafka_protocol::messages::{
     list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
@@ -16,7 +15,6 @@ use norn_protocol::{
     compression::Compression,
     types::{LeaderEpoch, Offset},
 };
-use support::{Client, Node};
 
 const INVALID_TIMESTAMP: i16 = 32;
 const INVALID_RECORD: i16 = 87;

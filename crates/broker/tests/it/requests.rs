@@ -1,11 +1,10 @@
 //! What whole requests lead to, over a real connection: fetch sessions, `acks=0`, peers that never read, topics that are
 //! deleted under their readers, disks that are gone.
 
-mod support;
-
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::{batch, produce_request, text, Client, Node};
 use bytes::Bytes;
 use kafka_protocol::messages::{
     delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic},
@@ -17,7 +16,6 @@ use kafka_protocol::messages::{
 };
 use norn_env::clock;
 use norn_protocol::client::{encode_request, topic_name};
-use support::{batch, produce_request, text, Client, Node};
 
 const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 const INVALID_FETCH_SESSION_EPOCH: i16 = 71;

@@ -1,16 +1,14 @@
 //! Settings of topics and brokers as admin clients change and read them, over a real connection.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::{text, Client, Node};
 use kafka_protocol::messages::{
     alter_configs_request, describe_configs_request::DescribeConfigsResource,
     describe_configs_response::DescribeConfigsResourceResult,
     incremental_alter_configs_request as incremental, AlterConfigsRequest, DescribeConfigsRequest,
     IncrementalAlterConfigsRequest,
 };
-use support::{text, Client, Node};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;

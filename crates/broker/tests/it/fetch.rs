@@ -1,10 +1,9 @@
 //! When a Fetch is answered that names partitions with errors beside others, and what a session says of a topic that was
 //! deleted and created anew.
 
-mod support;
-
 use std::{path::PathBuf, time::Duration};
 
+use crate::support::{batch, Client, Node};
 use kafka_protocol::messages::{
     delete_topics_request::DeleteTopicState,
     fetch_request::{FetchPartition, FetchTopic},
@@ -12,7 +11,6 @@ use kafka_protocol::messages::{
 };
 use norn_env::clock;
 use norn_protocol::client::topic_name;
-use support::{batch, Client, Node};
 use uuid::Uuid;
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
