@@ -4,6 +4,7 @@
 //! requests are about, `controller` is the way to the cluster's metadata, and `lifecycle` starts and ends them in order.
 
 mod api;
+mod budgets;
 pub mod config;
 mod controller;
 mod coordinator;

@@ -17,7 +17,7 @@ use norn_env::{
 };
 use norn_log::{
     dir::{DirError, DirExit, FoundLogs, LogDir},
-    Decoding, LogId,
+    LogId,
 };
 use norn_protocol::types::NodeId;
 use norn_quorum::{Quorum, QuorumConfig, QuorumError, QuorumExit};
@@ -25,7 +25,8 @@ use tokio::sync::{watch, Semaphore};
 use tracing::{error, info, warn};
 
 use crate::{
-    api::{Context, Creations, RequestMemory, HANDLED},
+    api::{Context, Creations, HANDLED},
+    budgets::Budgets,
     config::{Config, Listener},
     controller::{propose, Controller, MetadataMachine, Registration},
     coordinator::{CoordinatorManager, Coordinators},
@@ -45,10 +46,6 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the partitions may take to open before clients are let in; the others open while they are served.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Bytes of requests under way, where `queued.max.request.bytes` does not say: several of the largest that clients send by
-/// default, and a small part of what a broker may use.
-const REQUEST_MEMORY: u32 = 64 << 20;
 
 /// What clients know of features: level 1 is the first.
 const FEATURE_LEVEL: u16 = 1;
@@ -154,6 +151,9 @@ async fn bring_up(mut config: Config, shutdown: Shutdown) -> Result<Broker, Brok
     let metrics = Metrics::new(HANDLED);
     metrics.active_controller(true);
     metrics.offline_dirs(lost.len());
+    let paths = dirs.iter().map(|dir| dir.disk().root().display().to_string());
+    let budgets = Budgets::new(config.network.queued_max_request_bytes, paths);
+    metrics.tell_budgets(budgets.clone());
     let layers = Arc::new(BrokerLayers::new(&config));
     let (stop_servers, server_shutdown) = task::shutdown();
     let (stop_coordinators, coordinator_shutdown) = task::shutdown();
@@ -187,8 +187,7 @@ async fn bring_up(mut config: Config, shutdown: Shutdown) -> Result<Broker, Brok
         controller,
         partitions,
         metrics: metrics.clone(),
-        request_memory: RequestMemory::new(request_memory(&config)),
-        decoding: Decoding::default(),
+        budgets,
         fetch_session_slots: fetch_session_slots(&config),
         connections: connection_limits(&config),
         stopping: server_shutdown.clone(),
@@ -261,11 +260,6 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
 
 fn fetch_session_slots(config: &Config) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(config.network.fetch_session_slots.min(Semaphore::MAX_PERMITS)))
-}
-
-fn request_memory(config: &Config) -> u32 {
-    let asked = config.network.queued_max_request_bytes;
-    asked.map_or(REQUEST_MEMORY, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX).max(1))
 }
 
 /// Takes the ports of the listeners.

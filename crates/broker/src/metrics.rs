@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::api::api_name;
+use crate::{api::api_name, budgets::Budgets};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabel {
@@ -141,6 +141,12 @@ impl Metrics {
             "Requests of an API that is not served",
             self.unknown_api.clone(),
         );
+    }
+
+    /// Tells of these budgets too.
+    pub(crate) fn tell_budgets(&self, budgets: Budgets) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(Box::new(budgets));
     }
 
     /// The registry in Prometheus' text format.

@@ -6,6 +6,7 @@
 // What is banned elsewhere is wrapped here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+pub mod budget;
 pub mod clock;
 pub mod descriptors;
 pub mod disk;

@@ -23,3 +23,34 @@ pub fn run_on_real_disk<F: Future<Output = ()>>(main: impl FnOnce() -> F + Send 
     #[cfg(madsim)]
     drop(main);
 }
+
+/// The same for a test that lets a disk hang, which takes a simulated one: outside of a simulation it has nothing to do.
+pub fn run_on_hanging_disk<F: Future<Output = ()>>(main: impl FnOnce(HangingDisk) -> F + Send + 'static) {
+    #[cfg(madsim)]
+    run(|| main(HangingDisk(())));
+    #[cfg(not(madsim))]
+    drop(main);
+}
+
+/// The disk under the running test.
+pub struct HangingDisk(());
+
+impl HangingDisk {
+    /// Lets no operation on paths with this prefix end until [`HangingDisk::go_on`].
+    pub fn hang(&self, prefix: &std::path::Path) {
+        #[cfg(madsim)]
+        {
+            let until = crate::clock::now() + std::time::Duration::from_secs(86_400);
+            let disk = crate::sim::disk::DiskCtl::current();
+            disk.stall(crate::sim::node::current(), &prefix.display().to_string(), until);
+        }
+        #[cfg(not(madsim))]
+        let _ = prefix;
+    }
+
+    /// Lets all operations end.
+    pub fn go_on(&self) {
+        #[cfg(madsim)]
+        crate::sim::disk::DiskCtl::current().clear_stalls(crate::sim::node::current());
+    }
+}

@@ -1,17 +1,16 @@
 //! The one bound for decompressing and decoding records on a node: on processor time and on memory together.
 
-use std::sync::Arc;
-
-use norn_env::task;
+use norn_env::{
+    budget::{Budget, Permit},
+    task,
+};
 use norn_protocol::batch::{Batch, HEADER_LEN, UNPACKED_MAX};
 use norn_protocol::compression::{Compression, Decompressor};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Memory of all decoders at once, in units of [`UNIT`].
-const UNITS: u32 = 256;
-const UNIT: usize = 1 << 20;
-/// What each decoder counts at least, in units, so that at most eight run at once: Kafka's `num.io.threads`.
-const UNITS_MIN: u32 = UNITS / 8;
+/// Memory of all decoders at once, in bytes.
+const BYTES: usize = 256 << 20;
+/// What each decoder counts at least, so that at most eight run at once: Kafka's `num.io.threads`.
+const BYTES_MIN: usize = BYTES / 8;
 
 /// A batch up to this length is begun on the executor, in bytes.
 const BEGUN_HERE_MAX: usize = 16 << 10;
@@ -23,12 +22,12 @@ const PLAIN_HERE_MAX: usize = 1 << 20;
 /// Permits to decode batches. Cheap to clone; all clones share one bound.
 #[derive(Clone, Debug)]
 pub struct Decoding {
-    permits: Arc<Semaphore>,
+    memory: Budget,
 }
 
 impl Default for Decoding {
     fn default() -> Self {
-        Decoding { permits: Arc::new(Semaphore::new(UNITS as usize)) }
+        Decoding { memory: Budget::new("the memory to decode records in", BYTES as u64) }
     }
 }
 
@@ -63,16 +62,12 @@ impl Decoding {
         .await
     }
 
-    async fn permit(&self, memory: usize) -> OwnedSemaphorePermit {
-        let units = u32::try_from(memory.div_ceil(UNIT)).unwrap_or(UNITS).clamp(UNITS_MIN, UNITS);
-        let permit = self.permits.clone().acquire_many_owned(units);
-        task::wait(|| "others' records to be decoded".into(), permit)
-            .await
-            .expect("the semaphore is never closed")
+    async fn permit(&self, memory: usize) -> Permit {
+        self.memory.take(memory.max(BYTES_MIN)).await
     }
 
-    /// Whether no permit is out.
-    pub fn is_idle(&self) -> bool {
-        self.permits.available_permits() == UNITS as usize
+    /// What the decoders have taken.
+    pub fn memory(&self) -> &Budget {
+        &self.memory
     }
 }

@@ -9,6 +9,9 @@ pub fn check(log: &Log<'_>, _: &CheckContext) -> Vec<String> {
     let mut found = vec![];
     for event in log.events {
         let Event::Permits { broker, taken, at } = event else { continue };
+        if taken.is_empty() {
+            found.push(format!("broker {broker} tells nothing of its budgets"));
+        }
         let left = taken.iter().filter(|(_, bytes)| *bytes != 0);
         found.extend(left.map(|(budget, bytes)| {
             let at = at.as_secs_f64();
@@ -41,6 +44,8 @@ mod tests {
         };
         assert!(check(&Log::of(&[permits(0)]), &ctx()).is_empty());
         assert_eq!(check(&Log::of(&[permits(7)]), &ctx()).len(), 1);
+        let none = Event::Permits { broker: 0, taken: vec![], at: secs(1) };
+        assert_eq!(check(&Log::of(&[none]), &ctx()).len(), 1);
         // Given back twice.
         assert_eq!(check(&Log::of(&[permits(-7)]), &ctx()).len(), 1);
     }

@@ -20,7 +20,7 @@ pub async fn look(brokers: &[BrokerHost], history: &History) {
         loop {
             let Some(probe) = broker.probe() else { break };
             let taken = taken_of_budgets(&probe.metrics());
-            if taken.iter().all(|(_, bytes)| *bytes == 0) || clock::now() >= bound {
+            if (!taken.is_empty() && taken.iter().all(|(_, bytes)| *bytes == 0)) || clock::now() >= bound {
                 history.record(Event::Permits { broker: index, taken, at: history.now() });
                 break;
             }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use kafka_protocol::protocol::StrBytes;
-use norn_core::group::{Event, OffsetsResponse, Response, Slot};
+use norn_core::{
+    group::{Event, OffsetsResponse, Response, Slot},
+    metadata::Image,
+};
 use norn_env::{
     clock::{Duration, Instant},
     select,
@@ -88,6 +91,41 @@ where
     handed_over
 }
 
+/// The partitions of a request in parts that the coordinator is given at once; `T` is a topic with its share of one part.
+pub(super) struct Parts<T> {
+    parts: Vec<Vec<T>>,
+    partitions: usize,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl<T> Parts<T> {
+    /// `bytes_max`: of names and metadata in one part.
+    pub fn new(bytes_max: usize) -> Self {
+        Parts { parts: vec![], partitions: 0, bytes: 0, bytes_max }
+    }
+
+    /// The topic's share that takes its next partition, of `bytes`. `begins`: whether the topic has none yet in the last
+    /// part; then, and in a part that begins, `topic` makes one.
+    pub fn share(&mut self, begins: &mut bool, bytes: usize, topic: impl FnOnce() -> T) -> Option<&mut T> {
+        let full = self.partitions == PARTITIONS_AT_ONCE || self.bytes + bytes > self.bytes_max;
+        if self.parts.is_empty() || full {
+            self.parts.push(vec![]);
+            (self.partitions, self.bytes, *begins) = (0, 0, true);
+        }
+        (self.partitions, self.bytes) = (self.partitions + 1, self.bytes + bytes);
+        let part = self.parts.last_mut()?;
+        if std::mem::take(begins) {
+            part.push(topic());
+        }
+        part.last_mut()
+    }
+
+    pub fn finish(self) -> Vec<Vec<T>> {
+        self.parts
+    }
+}
+
 /// What the coordinator has answered to the parts of a request, by partition.
 #[derive(Default)]
 pub(super) struct Outcomes {
@@ -108,8 +146,30 @@ impl Outcomes {
         }
     }
 
-    /// The error of a partition that was handed over.
-    pub fn get(&self, topic: &str, partition: PartitionIndex) -> Option<ErrorCode> {
+    /// For each of these partitions of a topic, in their order, the error code of its outcome; those that do not exist were
+    /// not handed over.
+    pub async fn codes(
+        &self,
+        image: &Image,
+        topic: &str,
+        partitions: impl Iterator<Item = i32>,
+        pace: &mut Pace,
+    ) -> Vec<(i32, i16)> {
+        let exists = image.topic_by_name(topic);
+        let mut codes = Vec::with_capacity(partitions.size_hint().0);
+        for index in partitions {
+            pace.next().await;
+            let partition = PartitionIndex(index);
+            let error = match exists.and_then(|topic| topic.partition(partition)) {
+                Some(_) => self.get(topic, partition),
+                None => Some(ErrorCode::UnknownTopicOrPartition),
+            };
+            codes.push((index, error.map_or(0, |error| error.code())));
+        }
+        codes
+    }
+
+    fn get(&self, topic: &str, partition: PartitionIndex) -> Option<ErrorCode> {
         let answered = self.of.get(topic).and_then(|of_topic| of_topic.get(&partition)).copied();
         answered.unwrap_or(Some(self.failed.unwrap_or(ErrorCode::UnknownServerError)))
     }

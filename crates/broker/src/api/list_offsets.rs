@@ -42,7 +42,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let (answer, ctx) = (call.answer(), call.ctx.clone());
     let lookup = Lookup {
         table: ctx.partitions(),
-        decoding: ctx.decoding.clone(),
+        decoding: ctx.budgets.decoding().clone(),
         deadline: call.received + PATIENCE,
     };
     Reply::Waiting(Box::pin(async move { answer.respond(&lookup.answer_all(request, answer.version).await) }))

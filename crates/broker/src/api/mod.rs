@@ -57,14 +57,16 @@ use kafka_protocol::{
     protocol::{Encodable, HeaderVersion, Request},
 };
 use norn_core::metadata::Endpoint;
-use norn_env::clock::{self, Duration, Instant};
+use norn_env::{
+    budget::Permit,
+    clock::{self, Duration, Instant},
+};
 use norn_protocol::{
     request::{RequestError, RequestHead},
     response, ErrorCode,
 };
-use tokio::sync::OwnedSemaphorePermit;
 
-pub(crate) use context::{Context, RequestMemory};
+pub(crate) use context::Context;
 pub(crate) use room::Creations;
 pub(crate) use session::Session;
 
@@ -145,8 +147,8 @@ pub(crate) struct Call {
     pub endpoint: Endpoint,
     pub received: Instant,
     pub ctx: Arc<Context>,
-    /// Shared with the record batches of the frame.
-    pub memory: Arc<OwnedSemaphorePermit>,
+    /// What the frame takes of its budget; `None` for a small Produce.
+    pub _memory: Option<Permit>,
 }
 
 impl Call {
@@ -199,12 +201,11 @@ pub(crate) fn is_produce(frame: &[u8]) -> bool {
 
 /// Parses one frame and hands it over. Returns when the request is with its owners.
 ///
-/// `memory` is the frame's share of `queued.max.request.bytes`. It lives as long as the call, and with record batches
-/// until they are appended: not until the reply is sent, so that neither a peer that takes none nor a disk that stalls
-/// in a sync keeps others from being read.
+/// `memory` is what the frame takes of its budget, as long as the call lives: not until the reply is sent, so that a peer
+/// that takes none keeps nobody else from being read. Record batches are charged to their log directory before that.
 pub(crate) async fn dispatch(
     frame: Bytes,
-    memory: OwnedSemaphorePermit,
+    memory: Option<Permit>,
     session: &mut Session,
     ctx: &Arc<Context>,
 ) -> Reply {
@@ -228,7 +229,7 @@ pub(crate) async fn dispatch(
         endpoint: session.endpoint().clone(),
         received: clock::now(),
         ctx: ctx.clone(),
-        memory: Arc::new(memory),
+        _memory: memory,
     };
     route(call, session).await
 }

@@ -70,8 +70,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
 /// The commits for partitions that exist. At least one part, unless none of the partitions does: the coordinator judges the
 /// member also where there is nothing to commit.
 async fn parts(request: &OffsetCommitRequest, image: &Image) -> Vec<Vec<TopicCommits>> {
-    let mut parts: Vec<Vec<TopicCommits>> = vec![];
-    let (mut partitions, mut bytes) = (0, 0);
+    let mut parts = group::Parts::new(PART_BYTES_MAX);
     let mut pace = Pace::default();
     for asked in &request.topics {
         pace.next().await;
@@ -85,27 +84,20 @@ async fn parts(request: &OffsetCommitRequest, image: &Image) -> Vec<Vec<TopicCom
                 continue;
             }
             let metadata = group::maybe_text(&asked.committed_metadata);
-            let more = name.len() + request.group_id.len() + metadata.as_ref().map_or(0, |text| text.len());
-            if parts.is_empty() || partitions == group::PARTITIONS_AT_ONCE || bytes + more > PART_BYTES_MAX {
-                parts.push(vec![]);
-                (partitions, bytes, begins) = (0, 0, true);
-            }
-            (partitions, bytes) = (partitions + 1, bytes + more);
+            let bytes = name.len() + request.group_id.len() + metadata.as_ref().map_or(0, |text| text.len());
             let commit = PartitionCommit {
                 partition,
                 offset: Offset(asked.committed_offset),
                 leader_epoch: LeaderEpoch(asked.committed_leader_epoch),
                 metadata,
             };
-            let Some(part) = parts.last_mut() else { continue };
-            if std::mem::take(&mut begins) {
-                part.push(TopicCommits { topic: name.clone(), topic_id: topic.id, partitions: vec![] });
-            }
-            if let Some(topic) = part.last_mut() {
-                topic.partitions.push(commit);
+            let none = || TopicCommits { topic: name.clone(), topic_id: topic.id, partitions: vec![] };
+            if let Some(commits) = parts.share(&mut begins, bytes, none) {
+                commits.partitions.push(commit);
             }
         }
     }
+    let mut parts = parts.finish();
     if parts.is_empty() && request.topics.is_empty() {
         parts.push(vec![]);
     }
@@ -123,20 +115,12 @@ async fn encode(
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in &request.topics {
         pace.next().await;
-        let topic = image.topic_by_name(asked.name.as_str());
-        let mut partitions = Vec::with_capacity(asked.partitions.len());
-        for asked_partition in &asked.partitions {
-            pace.next().await;
-            let partition = PartitionIndex(asked_partition.partition_index);
-            let exists = topic.is_some_and(|topic| topic.partition(partition).is_some());
-            let error = if exists {
-                outcomes.get(asked.name.as_str(), partition)
-            } else {
-                Some(ErrorCode::UnknownTopicOrPartition)
-            };
-            let response = OffsetCommitResponsePartition::default().with_partition_index(partition.0);
-            partitions.push(response.with_error_code(error.map_or(0, |error| error.code())));
-        }
+        let indexes = asked.partitions.iter().map(|asked| asked.partition_index);
+        let codes = outcomes.codes(image, asked.name.as_str(), indexes, &mut pace).await;
+        let response = |(index, code)| {
+            OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
+        };
+        let partitions = codes.into_iter().map(response).collect();
         topics.push(
             OffsetCommitResponseTopic::default().with_name(asked.name.clone()).with_partitions(partitions),
         );

@@ -57,8 +57,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
 
 /// The partitions that exist, in parts that the coordinator is given at once; none if none does.
 async fn parts(request: &OffsetDeleteRequest, image: &Image) -> Vec<Vec<(Arc<str>, Vec<PartitionIndex>)>> {
-    let mut parts: Vec<Vec<(Arc<str>, Vec<PartitionIndex>)>> = vec![];
-    let (mut room, mut pace) = (0, Pace::default());
+    let (mut parts, mut pace) = (group::Parts::new(usize::MAX), Pace::default());
     for asked in &request.topics {
         pace.next().await;
         let Some(topic) = image.topic_by_name(asked.name.as_str()) else { continue };
@@ -70,21 +69,12 @@ async fn parts(request: &OffsetDeleteRequest, image: &Image) -> Vec<Vec<(Arc<str
             if topic.partition(partition).is_none() {
                 continue;
             }
-            if room == 0 {
-                parts.push(vec![]);
-                (room, begins) = (group::PARTITIONS_AT_ONCE, true);
-            }
-            room -= 1;
-            let Some(part) = parts.last_mut() else { continue };
-            if std::mem::take(&mut begins) {
-                part.push((name.clone(), vec![]));
-            }
-            if let Some((_, partitions)) = part.last_mut() {
+            if let Some((_, partitions)) = parts.share(&mut begins, 0, || (name.clone(), vec![])) {
                 partitions.push(partition);
             }
         }
     }
-    parts
+    parts.finish()
 }
 
 /// Answers in the request's order.
@@ -98,20 +88,12 @@ async fn encode(
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in &request.topics {
         pace.next().await;
-        let topic = image.topic_by_name(asked.name.as_str());
-        let mut partitions = Vec::with_capacity(asked.partitions.len());
-        for asked_partition in &asked.partitions {
-            pace.next().await;
-            let partition = PartitionIndex(asked_partition.partition_index);
-            let exists = topic.is_some_and(|topic| topic.partition(partition).is_some());
-            let error = if exists {
-                outcomes.get(asked.name.as_str(), partition)
-            } else {
-                Some(ErrorCode::UnknownTopicOrPartition)
-            };
-            let response = OffsetDeleteResponsePartition::default().with_partition_index(partition.0);
-            partitions.push(response.with_error_code(error.map_or(0, |error| error.code())));
-        }
+        let indexes = asked.partitions.iter().map(|asked| asked.partition_index);
+        let codes = outcomes.codes(image, asked.name.as_str(), indexes, &mut pace).await;
+        let response = |(index, code)| {
+            OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(code)
+        };
+        let partitions = codes.into_iter().map(response).collect();
         topics.push(
             OffsetDeleteResponseTopic::default().with_name(asked.name.clone()).with_partitions(partitions),
         );

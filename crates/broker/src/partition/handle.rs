@@ -17,7 +17,7 @@ use norn_protocol::{
     types::{LeaderEpoch, Offset, ProducerId, TopicId},
     ErrorCode,
 };
-use tokio::sync::{mpsc, oneshot, OwnedSemaphorePermit};
+use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use super::{
@@ -31,11 +31,13 @@ pub(super) const QUEUE_LEN: usize = 1024;
 /// Who appends, which decides what is checked.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// A producer, with the permit for the memory that its request takes until it is appended.
-    Client { _memory: Arc<OwnedSemaphorePermit> },
+    Client,
     /// A coordinator of this broker, loaded in this leader epoch. Its appends are rejected in any other epoch, and once a
     /// later coordinator of the same epoch has announced itself.
-    Coordinator { epoch: LeaderEpoch, incarnation: CoordinatorIncarnation },
+    Coordinator {
+        epoch: LeaderEpoch,
+        incarnation: CoordinatorIncarnation,
+    },
 }
 
 /// Orders the coordinators that this process starts for a partition, also those within one leader epoch.

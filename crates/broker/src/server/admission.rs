@@ -1,24 +1,27 @@
-//! What a request holds while it is read: its share of what its connection may have waiting for replies, and of the
-//! memory of all connections (`queued.max.request.bytes`).
+//! What a connection's requests hold while they are read and answered: a share of what one connection may have waiting,
+//! and of the broker's budgets ([`Budgets`](crate::budgets::Budgets)).
 //!
 //! A request that comes with one small read takes both when it is whole. A larger one takes its place and memory to be
 //! read into when its size is known, before more of it is read: else a few connections could each bring most of a large
 //! request, and all of it would be here. Its peer alone decides when that memory is free again; one that is slow about it
 //! is cut off once others wait for the same ([`Arriving::due`]). Requests that have come wait for no peer.
+//!
+//! A response takes both once it is made ([`Unsent`]), until its bytes are in the socket.
 
 use std::{sync::Arc, time::Duration};
 
 use norn_env::{
+    budget::{Budget, Permit},
     clock::{self, Instant},
     task,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::api::{self, RequestMemory};
+use crate::api;
 
-/// Bytes of requests that wait for their replies on one connection, so that a peer that sends and never reads holds no
-/// more than this. A larger request takes all of it. Of a Produce nothing is held here: its records are with their
-/// partitions, which have permits of their own for them.
+/// Bytes of requests that wait for their replies on one connection, and of responses that wait for its peer, so that one
+/// that sends and never reads holds no more than this. A larger request or response takes all of it. Of a Produce nothing
+/// is held here: its records are with their partitions, charged to their log directories.
 const HELD_BYTES_MAX: u32 = 1 << 20;
 
 /// How far a peer may be behind the pace of `WHOLE_WITHIN` while others wait for the memory: enough for a few lost
@@ -53,17 +56,54 @@ impl Held {
     }
 
     /// Waits for the place and the memory of a large request that is still to come.
-    pub async fn begin(&self, begins: &[u8], len: usize, memory: &RequestMemory) -> Arriving {
+    pub async fn begin(&self, begins: &[u8], len: usize, memory: &Budget) -> Arriving {
         let held = self.place(begins, len).await;
-        let memory = memory.take_to_read(len).await;
+        let memory = memory.take(len).await;
         Arriving { held, memory, len, since: clock::now() }
+    }
+}
+
+/// The responses of one connection that are made and not sent.
+pub(super) struct Unsent(Arc<Semaphore>);
+
+/// A response's share of what its connection and all connections may have unsent, freed when dropped.
+pub(crate) struct UnsentShare {
+    _held: OwnedSemaphorePermit,
+    _memory: Permit,
+}
+
+impl Unsent {
+    pub fn new() -> Self {
+        Unsent(Arc::new(Semaphore::new(HELD_BYTES_MAX as usize)))
+    }
+
+    /// Waits until the peer has taken so many of the earlier responses that one of `bytes` may wait behind them. While the
+    /// memory of all connections is short, one at a time may wait on each: so none depends on the peer of another.
+    pub async fn charge(&self, bytes: usize, all: &Budget) -> UnsentShare {
+        let bytes = bytes.max(1);
+        let own = u32::try_from(bytes).unwrap_or(u32::MAX).min(HELD_BYTES_MAX);
+        let held = self.room(own).await;
+        let memory = match all.try_take(bytes) {
+            Some(memory) => memory,
+            None => {
+                drop(self.room(HELD_BYTES_MAX - own).await);
+                all.take_beyond(bytes)
+            }
+        };
+        UnsentShare { _held: held, _memory: memory }
+    }
+
+    async fn room(&self, bytes: u32) -> OwnedSemaphorePermit {
+        let room = self.0.clone().acquire_many_owned(bytes);
+        let held = task::wait(|| "the peer to take earlier responses".into(), room).await;
+        held.expect("the semaphore is never closed")
     }
 }
 
 /// What a large request holds while it is read.
 pub(super) struct Arriving {
     pub held: OwnedSemaphorePermit,
-    pub memory: OwnedSemaphorePermit,
+    pub memory: Permit,
     pub len: usize,
     since: Instant,
 }
@@ -83,7 +123,7 @@ mod tests {
     #[test]
     fn a_peer_on_pace_is_never_due_and_one_that_stops_soon_is() {
         norn_env::testing::run(|| async {
-            let (held, memory) = (Held::new(), RequestMemory::new(1 << 20));
+            let (held, memory) = (Held::new(), Budget::new("memory", 1 << 20));
             let arriving = held.begin(&[], 600_000, &memory).await;
             let due = |received| arriving.due(received) - arriving.since;
             assert_eq!(due(0), BEHIND_MAX);
@@ -96,7 +136,7 @@ mod tests {
     #[test]
     fn the_request_that_is_being_read_is_no_owed_reply() {
         norn_env::testing::run(|| async {
-            let (held, memory) = (Held::new(), RequestMemory::new(1 << 20));
+            let (held, memory) = (Held::new(), Budget::new("memory", 1 << 20));
             let earlier = held.place(&[0, 1], 100).await;
             let reading = held.begin(&[0, 1], 20_000, &memory).await;
             assert!(held.owes_replies(Some(&reading)));
@@ -106,14 +146,23 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_here_does_not_wait_for_those_that_are_arriving() {
+    fn responses_wait_for_their_own_peer_and_for_no_other() {
         norn_env::testing::run(|| async {
-            let (held, memory) = (Held::new(), RequestMemory::new(1 << 20));
-            let _all_of_it = held.begin(&[0, 0], 100 << 20, &memory).await;
-            let mut next = Box::pin(memory.take_to_read(20_000));
-            assert!(futures::poll!(&mut next).is_pending());
-            assert!(memory.is_wanted());
-            drop(memory.take(100).await);
+            let all = Budget::new("memory", 2 << 20);
+            let (one, other) = (Unsent::new(), Unsent::new());
+            let first = one.charge(600_000, &all).await;
+            let mut second = Box::pin(one.charge(600_000, &all));
+            assert!(futures::poll!(&mut second).is_pending());
+            drop(first);
+            let second = second.await;
+            let hog = all.take((2 << 20) - 600_000).await;
+            // The memory of all is short: one at a time.
+            let third = other.charge(100_000, &all).await;
+            let mut fourth = Box::pin(other.charge(100_000, &all));
+            assert!(futures::poll!(&mut fourth).is_pending());
+            drop(third);
+            drop((fourth.await, second, hog));
+            assert_eq!(all.used(), 0);
         });
     }
 }

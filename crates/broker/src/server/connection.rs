@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info};
 
 use super::{
-    admission::{Arriving, Held},
+    admission::{Arriving, Held, Unsent},
     replies::{send_all, Queued, Reply, SendEnd},
 };
 use crate::api::{self, Context, Session};
@@ -47,7 +47,7 @@ pub(super) async fn serve(
     let (tx, rx) = mpsc::channel(ctx.config.network.queued_max_requests);
     let session = Session::new(peer, endpoint, ctx.fetch_session_slots.clone());
     let reading = read_all(rd, tx, session, ctx, shutdown);
-    let mut sending = std::pin::pin!(send_all(wr, rx, idle));
+    let mut sending = std::pin::pin!(send_all(wr, rx, idle, ctx.budgets.responses()));
     let read_end = select! {
         end = &mut sending => {
             match &end {
@@ -102,7 +102,7 @@ async fn read_all(
     mut shutdown: Shutdown,
 ) -> ReadEnd {
     let mut frames = FrameReader::new(ctx.config.network.socket_request_max_bytes);
-    let holding = Held::new();
+    let (holding, unsent) = (Held::new(), Unsent::new());
     let mut reading: Option<Arriving> = None;
     loop {
         let frame = match frames.next() {
@@ -110,7 +110,7 @@ async fn read_all(
             Ok(Some(frame)) => frame,
             Ok(None) => {
                 if let (None, Some((len, begins))) = (&reading, frames.large()) {
-                    reading = Some(holding.begin(begins, len, &ctx.request_memory).await);
+                    reading = Some(holding.begin(begins, len, ctx.budgets.large()).await);
                 }
                 match read_some(&mut rd, &mut frames, reading.as_ref(), ctx, &mut shutdown).await {
                     Ok(()) => continue,
@@ -121,18 +121,27 @@ async fn read_all(
             }
         };
         let timer = ctx.metrics.request_started(frame.get(..2));
-        let (held, arrived) = match reading.take() {
+        let (held, memory) = match reading.take() {
             Some(Arriving { held, memory, .. }) => (held, Some(memory)),
-            None => (holding.place(&frame, frame.len()).await, None),
+            None => {
+                let held = holding.place(&frame, frame.len()).await;
+                let memory = match api::is_produce(&frame) {
+                    true => None,
+                    false => Some(ctx.budgets.requests().take(frame.len()).await),
+                };
+                (held, memory)
+            }
         };
-        let memory = ctx.request_memory.take(frame.len()).await;
-        drop(arrived);
         let reply = api::dispatch(frame, memory, &mut session, ctx).await;
+        let response = match &reply {
+            Reply::Ready(response) => Some(unsent.charge(response.memory(), ctx.budgets.responses()).await),
+            _ => None,
+        };
         let last = match &reply {
             Reply::Close(why) => Some(why.clone()),
             _ => None,
         };
-        if queue.send(Queued { reply, timer, _held: held }).await.is_err() {
+        if queue.send(Queued { reply, timer, _held: held, response }).await.is_err() {
             return ReadEnd::SenderGone;
         }
         if let Some(why) = last {
@@ -155,10 +164,10 @@ async fn read_some(
         let Some((len, due)) = due else { return std::future::pending().await };
         clock::sleep_until(due).await;
         loop {
-            ctx.request_memory.wanted().await;
+            ctx.budgets.large().wanted().await;
             // Not all who are late at once: the first to end may be enough.
             clock::sleep(Duration::from_millis(rand::below(CUT_WITHIN_MS))).await;
-            if ctx.request_memory.is_wanted() {
+            if ctx.budgets.large().is_wanted() {
                 return len;
             }
         }

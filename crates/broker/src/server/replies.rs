@@ -5,11 +5,18 @@ use std::{collections::VecDeque, io, time::Duration};
 
 use bytes::Bytes;
 use futures::{future::BoxFuture, FutureExt};
-use norn_env::{clock, disk::File, net::WriteHalf, task};
+use norn_env::{
+    budget::{Budget, Permit},
+    clock,
+    disk::File,
+    net::WriteHalf,
+    task,
+};
 use norn_protocol::fetch::Part;
 use tokio::sync::{mpsc, OwnedSemaphorePermit};
 use tracing::error;
 
+use super::admission::UnsentShare;
 use crate::metrics::RequestTimer;
 
 /// A whole response with its size prefix. Record bytes of a Fetch stay file ranges until they reach the socket.
@@ -23,6 +30,15 @@ impl Response {
 
     pub fn parts(parts: Vec<Part<File>>) -> Self {
         Response(Ok(parts))
+    }
+
+    /// The bytes that it takes in memory.
+    pub fn memory(&self) -> usize {
+        let bytes = |part: &Part<File>| match part {
+            Part::Bytes(bytes) => bytes.len(),
+            Part::File { .. } => 0,
+        };
+        self.0.as_ref().map_or(0, |parts| parts.iter().map(bytes).sum())
     }
 
     /// A response that could not be encoded, and why: a defect of this broker, for which one connection ends.
@@ -41,11 +57,35 @@ pub(crate) enum Reply {
     Close(String),
 }
 
-/// A reply in the queue of its connection, with its share of what the connection may hold, freed when dropped.
+/// A reply in the queue of its connection, with its request's share of what the connection may hold, freed when dropped.
 pub(crate) struct Queued {
     pub reply: Reply,
     pub timer: RequestTimer,
     pub _held: OwnedSemaphorePermit,
+    /// If it is ready, what it takes of what may be unsent.
+    pub response: Option<UnsentShare>,
+}
+
+/// What a response takes of the memory for responses until it is sent: one that was ready when it was queued, or one that
+/// was made when its turn came. There is one of those on each connection, so it does not wait for others.
+struct Share {
+    _queued: Option<UnsentShare>,
+    _made: Option<Permit>,
+}
+
+/// A response that is about to be sent.
+struct Sending {
+    response: Response,
+    timer: RequestTimer,
+    share: Share,
+}
+
+impl Sending {
+    fn new(response: Response, timer: RequestTimer, queued: Option<UnsentShare>, memory: &Budget) -> Self {
+        let made = queued.is_none().then(|| memory.take_beyond(response.memory()));
+        let share = Share { _queued: queued, _made: made };
+        Sending { response, timer, share }
+    }
 }
 
 /// Why the sending side of a connection ended.
@@ -64,8 +104,9 @@ pub(crate) enum SendEnd {
 /// File ranges are sent in steps of this size, so that the idle deadline measures progress and not a whole response.
 const SEND_STEP: u64 = 1 << 20;
 
-/// Replies that leave with one write at most.
+/// Replies that leave with one write at most, and the bytes of them after which no more are made.
 const GATHERED_REPLIES_MAX: usize = 256;
+const GATHERED_BYTES_MAX: usize = 1 << 20;
 
 /// A range up to this length that is in memory leaves with the bytes around it: one call and one packet, where
 /// sendfile would make three.
@@ -76,8 +117,9 @@ pub(super) async fn send_all(
     mut wr: WriteHalf,
     mut queue: mpsc::Receiver<Queued>,
     idle: Duration,
+    memory: &Budget,
 ) -> SendEnd {
-    let mut gathered = VecDeque::new();
+    let (mut gathered, mut shares) = (Gathered::default(), vec![]);
     let mut next = None;
     loop {
         let first = match next.take() {
@@ -91,17 +133,24 @@ pub(super) async fn send_all(
             },
         };
         let mut sending = vec![];
-        let Queued { reply, timer, _held } = first;
+        let mut bytes = 0;
+        let Queued { reply, timer, _held, response: share } = first;
         match resolve(reply).await {
             Err(reason) => return SendEnd::Closed(reason),
             Ok(None) => timer.done(),
-            Ok(Some(response)) => sending.push((response, timer)),
+            Ok(Some(response)) => {
+                bytes += response.memory();
+                sending.push(Sending::new(response, timer, share, memory));
+            }
         }
         // What is ready behind it goes out in the same write.
-        while sending.len() < GATHERED_REPLIES_MAX {
+        while sending.len() < GATHERED_REPLIES_MAX && bytes < GATHERED_BYTES_MAX {
             let Ok(queued) = queue.try_recv() else { break };
             match resolve_now(queued) {
-                Resolved::Now(response, timer) => sending.push((response, timer)),
+                Resolved::Now(response, timer, share) => {
+                    bytes += response.memory();
+                    sending.push(Sending::new(response, timer, share, memory));
+                }
                 Resolved::Nothing(timer) => timer.done(),
                 Resolved::Later(queued) => {
                     next = Some(queued);
@@ -112,7 +161,8 @@ pub(super) async fn send_all(
         if norn_env::buggify!("replies are slow to leave") {
             clock::sleep(Duration::from_millis(200)).await;
         }
-        for (response, timer) in sending {
+        for Sending { response, timer, share } in sending {
+            shares.push(share);
             let parts = match response.0 {
                 Ok(parts) => parts,
                 Err(reason) => {
@@ -130,20 +180,40 @@ pub(super) async fn send_all(
         if let Err(end) = flush(&mut wr, &mut gathered, idle).await {
             return end;
         }
+        shares.clear();
+    }
+}
+
+/// What leaves with the next write.
+#[derive(Default)]
+struct Gathered {
+    parts: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn push(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        self.parts.push_back(bytes);
     }
 }
 
 /// Gathers what is in memory; a file range leaves at once, behind what was gathered.
 async fn send_part(
     wr: &mut WriteHalf,
-    gathered: &mut VecDeque<Bytes>,
+    gathered: &mut Gathered,
     part: Part<File>,
     idle: Duration,
 ) -> Result<(), SendEnd> {
     match part {
-        Part::Bytes(bytes) => gathered.push_back(bytes),
+        Part::Bytes(bytes) => gathered.push(bytes),
         Part::File { file, pos, len } => match in_memory(&file, pos, len) {
-            Some(bytes) => gathered.push_back(bytes),
+            Some(bytes) => {
+                gathered.push(bytes);
+                if gathered.bytes >= GATHERED_BYTES_MAX {
+                    flush(wr, gathered, idle).await?;
+                }
+            }
             None => {
                 flush(wr, gathered, idle).await?;
                 send_range(wr, &file, pos, len, idle).await?;
@@ -160,7 +230,7 @@ fn in_memory(file: &File, pos: u64, len: u64) -> Option<Bytes> {
 }
 
 enum Resolved {
-    Now(Response, RequestTimer),
+    Now(Response, RequestTimer, Option<UnsentShare>),
     Nothing(RequestTimer),
     Later(Queued),
 }
@@ -181,7 +251,7 @@ async fn resolve(reply: Reply) -> Result<Option<Response>, String> {
 
 fn resolve_now(mut queued: Queued) -> Resolved {
     match queued.reply {
-        Reply::Ready(response) => Resolved::Now(response, queued.timer),
+        Reply::Ready(response) => Resolved::Now(response, queued.timer, queued.response),
         Reply::Unanswered(mut done) => match (&mut done).now_or_never() {
             Some(Ok(())) => Resolved::Nothing(queued.timer),
             Some(Err(reason)) => {
@@ -194,7 +264,7 @@ fn resolve_now(mut queued: Queued) -> Resolved {
             }
         },
         Reply::Waiting(mut waiting) => match (&mut waiting).now_or_never() {
-            Some(response) => Resolved::Now(response, queued.timer),
+            Some(response) => Resolved::Now(response, queued.timer, None),
             None => {
                 queued.reply = Reply::Waiting(waiting);
                 Resolved::Later(queued)
@@ -204,13 +274,14 @@ fn resolve_now(mut queued: Queued) -> Resolved {
     }
 }
 
-async fn flush(wr: &mut WriteHalf, gathered: &mut VecDeque<Bytes>, idle: Duration) -> Result<(), SendEnd> {
-    if gathered.is_empty() {
+async fn flush(wr: &mut WriteHalf, gathered: &mut Gathered, idle: Duration) -> Result<(), SendEnd> {
+    if gathered.parts.is_empty() {
         return Ok(());
     }
+    gathered.bytes = 0;
     let deadline = clock::now() + idle;
-    let sent =
-        task::wait(|| "the peer to take a reply".into(), clock::timeout_at(deadline, wr.write_all(gathered)));
+    let written = clock::timeout_at(deadline, wr.write_all(&mut gathered.parts));
+    let sent = task::wait(|| "the peer to take a reply".into(), written);
     match sent.await {
         Ok(done) => Ok(done?),
         Err(_) => Err(SendEnd::Stalled(idle)),

@@ -59,7 +59,7 @@ fn producers_of_a_partition_are_those_that_wrote_to_it() {
             client.produce("t", 0, build_batch(&records, options).unwrap()).await;
         }
         // One that is not idempotent is nobody's.
-        client.produce("t", 1, support::batch(&["a"])).await;
+        client.produce("t", 1, crate::support::batch(&["a"])).await;
         let told = producers(&mut client, "t", &[0, 1, 0]).await;
         assert_eq!(told.len(), 2, "each partition once");
         let states: Vec<_> = told[0]

@@ -3,6 +3,7 @@
 
 mod admin_apis;
 mod answers;
+mod budgets;
 mod committed_offsets;
 mod every_version;
 mod fetch;

@@ -7,11 +7,6 @@ use norn_env::{
     testing::run,
 };
 
-/// The value of a metric without labels.
-fn metric(text: &str, name: &str) -> Option<i64> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
-}
-
 #[test]
 fn a_log_that_cannot_be_opened_is_counted_once_and_costs_its_directory_no_marker() {
     run(|| async {
@@ -25,7 +20,7 @@ fn a_log_that_cannot_be_opened_is_counted_once_and_costs_its_directory_no_marker
         disk.create_dir_all(segment).await.unwrap();
 
         let node = Node::start(root.path(), &[]).await;
-        let told = |name: &str| metric(&node.probe.metrics(), &format!("kafka_server_replicamanager_{name}"));
+        let told = |name: &str| node.metric(&format!("kafka_server_replicamanager_{name}"));
         let deadline = clock::now() + PATIENCE;
         let wanted = [Some(3), Some(2), Some(1)];
         let counts = || ["partitioncount", "leadercount", "offlinereplicacount"].map(told);

@@ -129,8 +129,8 @@ async fn resolve(
     found
 }
 
-/// Validates one partition's batch and gives it to the owner. Waits while the owner's queue is full. At most `named`
-/// faulty records are named.
+/// Validates one partition's batch and gives it to the owner. Waits while the log directory has no room for it or the
+/// owner's queue is full. At most `named` faulty records are named.
 async fn hand_over(
     call: &Call,
     partition: &Arc<Partition>,
@@ -147,9 +147,11 @@ async fn hand_over(
         return Err(ErrorCode::InvalidTxnState.into());
     }
     let batch = validate(&call.ctx, partition, batch, deadline, named).await?;
+    let charged = call.ctx.budgets.charge(partition.dir(), batch.bytes);
+    let bytes = clock::timeout_at(deadline, charged).await.ok().flatten();
+    let batch = Batch { bytes: bytes.ok_or(ErrorCode::RequestTimedOut)?, ..batch };
     let (reply, answered) = oneshot::channel();
-    let origin = Origin::Client { _memory: call.memory.clone() };
-    let produce = Produce { batch, acks, deadline, origin, reply };
+    let produce = Produce { batch, acks, deadline, origin: Origin::Client, reply };
     partition.produce(produce, deadline).await?;
     Ok(answered)
 }
@@ -173,7 +175,8 @@ async fn validate(
         rules.trust(batch, now)
     } else {
         let records = batch.clone();
-        let validating = ctx.decoding.run(&batch, move |limit| rules.validate(&records, now, named, limit));
+        let validating =
+            ctx.budgets.decoding().run(&batch, move |limit| rules.validate(&records, now, named, limit));
         let validated = clock::timeout_at(deadline + GRACE, validating).await;
         let validated = validated.map_err(|_| ErrorCode::RequestTimedOut)?;
         validated.unwrap_or(Err(Invalid::Batch(BatchError::Oversized(UNPACKED_MAX))))

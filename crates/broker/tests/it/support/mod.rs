@@ -69,6 +69,12 @@ impl Node {
         Client { rd, wr, buf: BytesMut::new(), correlation: 0 }
     }
 
+    /// The value of a metric; `name` with its labels, if it has any.
+    pub fn metric(&self, name: &str) -> Option<i64> {
+        let text = self.probe.metrics();
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
     /// Stops in order; panics if that fails.
     pub async fn stop(self) {
         self.stop.signal();

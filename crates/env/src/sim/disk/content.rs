@@ -42,7 +42,8 @@ impl Content {
         }
         self.cache.write(pos, &bytes);
         self.dirty_bytes += bytes.len() as u64;
-        self.dirty.push(Change::Write { pos, bytes });
+        // A copy, as the kernel makes one: the writer's buffer is its own again, and may carry more than bytes.
+        self.dirty.push(Change::Write { pos, bytes: Bytes::copy_from_slice(&bytes) });
         if self.dirty_bytes > DIRTY_BYTES_MAX || self.dirty.len() > DIRTY_CHANGES_MAX {
             self.write_back(self.dirty.len() / 2 + 1);
         }
