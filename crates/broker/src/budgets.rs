@@ -1,7 +1,7 @@
 //! The memory that clients' requests and their answers may take, by class, so that what one class or one disk holds keeps
 //! nobody else waiting. `queued.max.request.bytes` is the sum of the classes of requests.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use norn_env::budget::{Budget, Permit};
@@ -11,15 +11,13 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
     metrics::{counter::ConstCounter, gauge::ConstGauge, MetricType},
 };
-use tracing::warn;
 
 /// Bytes of requests under way, where `queued.max.request.bytes` does not say: several of the largest that clients send by
 /// default, and a small part of what a broker may use.
 const REQUEST_BYTES: u64 = 64 << 20;
 
-/// How long a log directory that has no more room for records may give none back, before producers are refused: longer
-/// than a disk's worst hiccup, and short beside the timeouts of those who wait for the memory that refused requests hold.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The least that each log directory's records may take then, however many directories there are: some rounds of syncs.
+const DATA_BYTES_MIN: u64 = 16 << 20;
 
 /// The budgets of a broker. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,25 +41,33 @@ impl Budgets {
         let dirs: Vec<String> = dirs.into_iter().collect();
         // Each directory has a share of its own: were it one for all, those whose disk hangs would come to hold all of it.
         let share = total / 2 / dirs.len().max(1) as u64;
+        let share = if request_bytes.is_none() { share.max(DATA_BYTES_MIN.min(total / 2)) } else { share };
         let data =
             |dir: String| (dir.clone(), Budget::new(format!("the memory for records of {dir}"), share));
         Budgets(Arc::new(Classes {
             requests: Budget::new("the memory for small requests", total / 8),
-            large: Budget::new("the memory for large requests (queued.max.request.bytes)", total / 8 * 3),
+            large: Budget::new("the memory for large requests", total / 8 * 3),
             data: dirs.into_iter().map(data).collect(),
             responses: Budget::new("the memory for responses", total / 2),
             decoding: Decoding::default(),
         }))
     }
 
-    /// Small requests other than Produce, until they are with their owners. They never wait behind data.
+    /// Small requests, until they are with their owners. They wait for nothing, and so for nobody's data: a connection has
+    /// one at a time, so that their number is bounded, and they are only counted.
     pub fn requests(&self) -> &Budget {
         &self.0.requests
     }
 
-    /// Large requests, from when their size is known until they are with their owners.
+    /// Large requests other than Produce, from when their size is known until they are with their owners; and a Produce
+    /// whose log directory is not known by then.
     pub fn large(&self) -> &Budget {
         &self.0.large
+    }
+
+    /// Large Produce requests for the log directory `dir`, from when their size is known, and the records of others.
+    pub fn data(&self, dir: usize) -> Option<&Budget> {
+        self.0.data.get(dir).map(|(_, budget)| budget)
     }
 
     /// Responses, until they are in the socket.
@@ -74,23 +80,15 @@ impl Budgets {
         &self.0.decoding
     }
 
-    /// Charges the log directory `dir` for records until the last slice of them is gone: they are written, and what the
-    /// disk's journal needs of them is durable. `None` if the directory has no room and has given none back for a while.
-    pub async fn charge(&self, dir: usize, records: Bytes) -> Option<Bytes> {
-        let Some((path, budget)) = self.0.data.get(dir) else { return Some(records) };
-        match budget.take_unless_stuck(records.len(), PATIENCE).await {
-            Ok(permit) => Some(Bytes::from_owner(Charged { records, _permit: permit })),
-            Err(stuck) => {
-                if stuck.is_news {
-                    warn!(
-                        dir = path,
-                        bytes = budget.used(),
-                        "the log directory takes no records: as many as may wait for its disk do, and for {PATIENCE:?} \
-                         none has come further; Produce requests for it are refused with REQUEST_TIMED_OUT until one has"
-                    );
-                }
-                None
+    /// Charges the log directory `dir` for records of a request that is not charged to one, until the last slice of them is
+    /// gone. The caller puts a deadline on it.
+    pub async fn charge(&self, dir: usize, records: Bytes) -> Bytes {
+        match self.data(dir) {
+            Some(budget) => {
+                let permit = budget.take(records.len()).await;
+                charged(records, permit)
             }
+            None => records,
         }
     }
 
@@ -103,15 +101,20 @@ impl Budgets {
     }
 }
 
-/// Record bytes with the permit to hold them.
+/// Bytes that keep the permit to hold them until the last slice of them is gone: records are written, and what the disk's
+/// journal needs of them is durable.
+pub(crate) fn charged(bytes: Bytes, permit: Permit) -> Bytes {
+    Bytes::from_owner(Charged { bytes, _permit: permit })
+}
+
 struct Charged {
-    records: Bytes,
+    bytes: Bytes,
     _permit: Permit,
 }
 
 impl AsRef<[u8]> for Charged {
     fn as_ref(&self) -> &[u8] {
-        &self.records
+        &self.bytes
     }
 }
 
@@ -144,28 +147,37 @@ impl Budgets {
 
 #[cfg(test)]
 mod tests {
-    use norn_env::{clock, testing::run};
+    use norn_env::testing::run;
 
     use super::*;
 
     #[test]
-    fn a_directory_that_hangs_costs_no_other_and_no_small_request_its_room() {
+    fn a_directory_that_hangs_costs_no_other_its_room() {
         run(|| async {
             let budgets = Budgets::new(Some(1 << 30), ["a".to_owned(), "b".to_owned()]);
-            let share = budgets.0.data[0].1.bound() as usize;
-            let held = budgets.charge(0, Bytes::from(vec![0; share])).await.unwrap();
-            let began = clock::now();
-            assert!(budgets.charge(1, Bytes::from(vec![0; share])).await.is_some());
-            drop(budgets.requests().take(1000).await);
-            assert!(clock::now() - began < PATIENCE);
-            assert!(budgets.charge(0, Bytes::from_static(b"x")).await.is_none());
-            // A slice is enough to keep it; none is not.
+            let used = || budgets.data(0).unwrap().used();
+            let share = budgets.data(0).unwrap().bound() as usize;
+            let held = budgets.charge(0, Bytes::from(vec![0; share])).await;
+            budgets.charge(1, Bytes::from(vec![0; share])).await;
+            let mut next = Box::pin(budgets.charge(0, Bytes::from_static(b"x")));
+            assert!(futures::poll!(&mut next).is_pending());
+            // A slice is enough to keep it.
             let slice = held.slice(7..8);
             drop(held);
-            assert_eq!(budgets.0.data[0].1.used(), share as u64);
+            assert!(futures::poll!(&mut next).is_pending());
             drop(slice);
-            assert_eq!(budgets.0.data[0].1.used(), 0);
-            assert!(budgets.charge(0, Bytes::from_static(b"x")).await.is_some());
+            drop(next.await);
+            assert_eq!(used(), 0);
+        });
+    }
+
+    #[test]
+    fn many_directories_have_room_for_some_rounds_each() {
+        run(|| async {
+            let dirs = || (0..20).map(|dir| dir.to_string());
+            assert_eq!(Budgets::new(None, dirs()).data(19).unwrap().bound(), DATA_BYTES_MIN);
+            let told = Budgets::new(Some(40 << 20), dirs());
+            assert_eq!(told.data(19).unwrap().bound(), 1 << 20);
         });
     }
 

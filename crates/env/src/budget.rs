@@ -1,13 +1,11 @@
 //! A bound on bytes that are held for others. Who holds some has a [`Permit`], which travels with them until they are gone.
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
-use crate::{clock, task};
+use crate::task;
 
 /// A number of bytes that may be held at once. Cheap to clone; all clones share one bound.
 #[derive(Clone, Debug)]
@@ -20,20 +18,9 @@ struct Shared {
     free: Arc<Semaphore>,
     /// Bytes that are held beyond the bound.
     beyond: AtomicU64,
-    /// Permits given back ever.
-    returned: AtomicU64,
-    /// `returned` when somebody waited in vain.
-    stuck_at: AtomicU64,
     /// How often somebody had to wait.
     waits: AtomicU64,
     waiting: watch::Sender<usize>,
-}
-
-/// Nothing was given back for as long as the caller would wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stuck {
-    /// Whether it is the first to find that since something was given back.
-    pub is_news: bool,
 }
 
 /// Some bytes of a [`Budget`]. Dropping it gives them back.
@@ -41,7 +28,6 @@ pub struct Stuck {
 pub struct Permit {
     shared: Arc<Shared>,
     beyond: u64,
-    /// Given back last, so that whoever it lets go finds the numbers right.
     _within: Option<OwnedSemaphorePermit>,
 }
 
@@ -55,11 +41,19 @@ impl Budget {
             bound,
             free: Arc::new(Semaphore::new(bound as usize)),
             beyond: AtomicU64::new(0),
-            returned: AtomicU64::new(0),
-            stuck_at: AtomicU64::new(u64::MAX),
             waits: AtomicU64::new(0),
             waiting: watch::Sender::new(0),
         }))
+    }
+
+    /// As it was given.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether both are clones of one.
+    pub fn is(&self, other: &Budget) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The bytes that may be held at once.
@@ -72,12 +66,18 @@ impl Budget {
         self.bound() - self.0.free.available_permits() as u64 + self.0.beyond.load(Relaxed)
     }
 
+    /// Whether there is no room.
+    pub fn is_full(&self) -> bool {
+        self.used() >= self.bound()
+    }
+
     /// How often somebody had to wait, or to do with less.
     pub fn waits(&self) -> u64 {
         self.0.waits.load(Relaxed)
     }
 
-    /// Waits until there is room for so many bytes; more than the bound take all of it. First come, first served.
+    /// Waits until there is room for so many bytes; more than the bound take all of it. First come, first served. The caller
+    /// puts a deadline on it.
     pub async fn take(&self, bytes: usize) -> Permit {
         if let Some(permit) = self.try_take(bytes) {
             return permit;
@@ -85,33 +85,6 @@ impl Budget {
         let _waits = Waits::begin(&self.0);
         let room = task::wait(|| self.wanted_bytes(bytes), self.acquire(bytes));
         self.permit(room.await)
-    }
-
-    /// As [`Budget::take`], but waits no longer than `patience` once nothing is given back any more; and not at all while
-    /// an earlier caller has waited in vain and nothing was given back since.
-    pub async fn take_unless_stuck(&self, bytes: usize, patience: Duration) -> Result<Permit, Stuck> {
-        if let Some(permit) = self.try_take(bytes) {
-            return Ok(permit);
-        }
-        let _waits = Waits::begin(&self.0);
-        let mut room = pin!(self.acquire(bytes));
-        let mut seen = self.0.returned.load(Relaxed);
-        loop {
-            if self.0.stuck_at.load(Relaxed) == seen {
-                return Err(Stuck { is_news: false });
-            }
-            let deadline = clock::now() + patience;
-            let waited = task::wait(|| self.wanted_bytes(bytes), clock::timeout_at(deadline, room.as_mut()));
-            if let Ok(within) = waited.await {
-                return Ok(self.permit(within));
-            }
-            let returned = self.0.returned.load(Relaxed);
-            if returned == seen {
-                let is_news = self.0.stuck_at.swap(seen, Relaxed) != seen;
-                return Err(Stuck { is_news });
-            }
-            seen = returned;
-        }
     }
 
     /// Takes so many bytes if there is room now. Passes nobody who waits.
@@ -161,7 +134,6 @@ impl Budget {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.shared.returned.fetch_add(1, Relaxed);
         self.shared.beyond.fetch_sub(self.beyond, Relaxed);
     }
 }
@@ -187,8 +159,6 @@ impl Drop for Waits<'_> {
 mod tests {
     use super::*;
     use crate::testing::run;
-
-    const PATIENCE: Duration = Duration::from_millis(200);
 
     #[test]
     fn what_is_taken_is_told_and_given_back() {
@@ -241,44 +211,6 @@ mod tests {
             assert!(!budget.is_wanted());
             drop(first);
             assert_eq!(budget.used(), 0);
-        });
-    }
-
-    #[test]
-    fn a_budget_that_does_not_move_is_stuck_until_it_does() {
-        run(|| async {
-            let budget = Budget::new("bytes", 100);
-            let held = budget.take(100).await;
-            assert_eq!(budget.take_unless_stuck(1, PATIENCE).await.unwrap_err(), Stuck { is_news: true });
-            let before = clock::now();
-            assert_eq!(budget.take_unless_stuck(1, PATIENCE).await.unwrap_err(), Stuck { is_news: false });
-            assert!(clock::now() < before + PATIENCE, "the second does not wait");
-            drop(held);
-            let part = budget.take_unless_stuck(60, PATIENCE).await.unwrap();
-            let _rest = budget.take(40).await;
-            // It moves, so it is waited for.
-            let mut third = Box::pin(budget.take_unless_stuck(50, PATIENCE));
-            assert!(futures::poll!(&mut third).is_pending());
-            drop(part);
-            assert!(third.await.is_ok());
-        });
-    }
-
-    #[test]
-    fn a_budget_that_moves_is_waited_for_longer_than_its_patience() {
-        run(|| async {
-            let budget = Budget::new("bytes", 100);
-            let mut held: Vec<_> = vec![];
-            for _ in 0..10 {
-                held.push(budget.take(10).await);
-            }
-            let mut all = Box::pin(budget.take_unless_stuck(100, PATIENCE));
-            while let Some(one) = held.pop() {
-                assert!(futures::poll!(&mut all).is_pending());
-                clock::sleep(PATIENCE * 2 / 3).await;
-                drop(one);
-            }
-            assert!(all.await.is_ok());
         });
     }
 }

@@ -54,6 +54,24 @@ pub struct ProducePartition {
     pub records: Option<Bytes>,
 }
 
+impl TopicRef {
+    /// Its name, if that is what it has, and its id, or none.
+    pub fn name_or_id(&self) -> (Option<&str>, TopicId) {
+        match self {
+            TopicRef::Name(name) => (Some(name.as_str()), TopicId::NONE),
+            TopicRef::Id(id) => (None, *id),
+        }
+    }
+
+    /// The same, without a hold on the request's frame.
+    pub fn into_owned(self) -> TopicRef {
+        match self {
+            TopicRef::Name(name) => TopicRef::Name(StrBytes::from_string(name.as_str().to_owned())),
+            TopicRef::Id(id) => TopicRef::Id(id),
+        }
+    }
+}
+
 impl ProduceRequest {
     /// Reads the body of a Produce request of a served version.
     pub fn decode(version: i16, body: &Bytes) -> Result<ProduceRequest, WireError> {
@@ -76,6 +94,27 @@ impl RequestHead {
     }
 }
 
+/// The first partition that a Produce request names, by the first bytes of its frame; `None` if they do not reach that far
+/// or cannot be read.
+pub fn first_partition(begins: &[u8]) -> Option<(TopicRef, PartitionIndex)> {
+    let head = RequestHead::parse(Bytes::copy_from_slice(begins)).ok()?;
+    if head.key != ApiKey::Produce as i16 || head.api().is_err() {
+        return None;
+    }
+    let flexible = head.version >= FLEXIBLE_FROM;
+    let reader = Reader::new(&head.body);
+    let mut decoder = Decoder { reader, version: head.version, flexible, elements: 0 };
+    let reader = &mut decoder.reader;
+    reader.string(flexible).ok()?;
+    reader.i16().ok()?;
+    reader.i32().ok()?;
+    reader.long_len(flexible).ok().flatten().filter(|topics| *topics > 0)?;
+    let topic = decoder.topic_ref().ok()?;
+    let reader = &mut decoder.reader;
+    reader.long_len(flexible).ok().flatten().filter(|partitions| *partitions > 0)?;
+    Some((topic, PartitionIndex(reader.i32().ok()?)))
+}
+
 struct Decoder<'a> {
     reader: Reader<'a>,
     version: i16,
@@ -96,14 +135,18 @@ impl Decoder<'_> {
     }
 
     fn topic(&mut self) -> Result<ProduceTopic, WireError> {
-        let topic = if self.version >= TOPIC_IDS_FROM {
-            TopicRef::Id(TopicId(self.reader.uuid()?))
-        } else {
-            TopicRef::Name(self.reader.string(self.flexible)?.ok_or(WireError::NegativeLength)?)
-        };
+        let topic = self.topic_ref()?;
         let topic = ProduceTopic { topic, partitions: self.array(Self::partition)? };
         self.tags()?;
         Ok(topic)
+    }
+
+    fn topic_ref(&mut self) -> Result<TopicRef, WireError> {
+        Ok(if self.version >= TOPIC_IDS_FROM {
+            TopicRef::Id(TopicId(self.reader.uuid()?))
+        } else {
+            TopicRef::Name(self.reader.string(self.flexible)?.ok_or(WireError::NegativeLength)?)
+        })
     }
 
     fn partition(&mut self) -> Result<ProducePartition, WireError> {

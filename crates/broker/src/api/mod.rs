@@ -58,10 +58,11 @@ use kafka_protocol::{
 };
 use norn_core::metadata::Endpoint;
 use norn_env::{
-    budget::Permit,
+    budget::{Budget, Permit},
     clock::{self, Duration, Instant},
 };
 use norn_protocol::{
+    produce::first_partition,
     request::{RequestError, RequestHead},
     response, ErrorCode,
 };
@@ -147,8 +148,8 @@ pub(crate) struct Call {
     pub endpoint: Endpoint,
     pub received: Instant,
     pub ctx: Arc<Context>,
-    /// What the frame takes of its budget; `None` for a small Produce.
-    pub _memory: Option<Permit>,
+    /// What the frame takes of its budget.
+    pub memory: Memory,
 }
 
 impl Call {
@@ -194,6 +195,27 @@ impl Answer {
     }
 }
 
+/// What the frame of a request takes of its budget.
+pub(crate) enum Memory {
+    /// As long as its call lives: not until the reply is sent, so that a peer that takes none keeps nobody else from being
+    /// read.
+    Call { _permit: Permit },
+    /// As long as any slice of it: it is charged to a log directory.
+    Frame,
+}
+
+/// The budget that a large request is charged to before the rest of it is read, by its first bytes; `None` if they do not
+/// tell.
+pub(crate) fn budget_of<'a>(begins: &[u8], ctx: &'a Context) -> Option<&'a Budget> {
+    if !is_produce(begins) {
+        return Some(ctx.budgets.large());
+    }
+    let (topic, index) = first_partition(begins)?;
+    let (name, id) = topic.name_or_id();
+    let partition = ctx.partitions().resolve(name, id, index.0).ok()?;
+    ctx.budgets.data(partition.dir())
+}
+
 /// Whether a frame is a Produce request, by its API key.
 pub(crate) fn is_produce(frame: &[u8]) -> bool {
     frame.starts_with(&(ApiKey::Produce as i16).to_be_bytes())
@@ -201,11 +223,9 @@ pub(crate) fn is_produce(frame: &[u8]) -> bool {
 
 /// Parses one frame and hands it over. Returns when the request is with its owners.
 ///
-/// `memory` is what the frame takes of its budget, as long as the call lives: not until the reply is sent, so that a peer
-/// that takes none keeps nobody else from being read. Record batches are charged to their log directory before that.
 pub(crate) async fn dispatch(
     frame: Bytes,
-    memory: Option<Permit>,
+    memory: Memory,
     session: &mut Session,
     ctx: &Arc<Context>,
 ) -> Reply {
@@ -229,7 +249,7 @@ pub(crate) async fn dispatch(
         endpoint: session.endpoint().clone(),
         received: clock::now(),
         ctx: ctx.clone(),
-        _memory: memory,
+        memory,
     };
     route(call, session).await
 }

@@ -127,3 +127,27 @@ async fn encode(
     }
     answer.respond(&OffsetCommitResponse::default().with_topics(topics))
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use kafka_protocol::messages::{
+        offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+        ApiKey,
+    };
+
+    use super::*;
+
+    #[test]
+    fn very_many_partitions_are_not_handed_over_or_answered_in_one_go() {
+        norn_env::testing::run(|| async {
+            let partitions = vec![OffsetCommitRequestPartition::default()];
+            let topics = vec![OffsetCommitRequestTopic::default().with_partitions(partitions); 1000];
+            let (request, image) = (OffsetCommitRequest::default().with_topics(topics), Image::default());
+            assert!(parts(&request, &image).now_or_never().is_none());
+            let answer = Answer { key: ApiKey::OffsetCommit, version: 8, correlation: 1 };
+            let answered = encode(answer, &request, &image, group::Outcomes::default());
+            assert!(answered.now_or_never().is_none());
+        });
+    }
+}

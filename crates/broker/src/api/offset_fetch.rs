@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
     OffsetFetchRequest, OffsetFetchResponse, TopicName,
 };
 use norn_core::group::{Coordinator, FetchedOffset, FetchedPart, FetchedTopic};
-use norn_env::clock::Instant;
+use norn_env::clock::{self, Instant};
 use norn_protocol::{
     types::{LeaderEpoch, Offset, PartitionIndex},
     ErrorCode,
@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::{
     group::{text, wire, ANSWER_MAX, PARTITIONS_AT_ONCE},
-    Answer, Call, Pace, Session,
+    Answer, Call, Context, Pace, Session,
 };
 use crate::{
     controller::Controller,
@@ -42,7 +42,8 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             Some(topics) => Asked::Of(parts(topics.iter().map(of_topic).collect()).await),
             None => Asked::All { after: None, ended: false },
         };
-        let question = Question::ask(&call, text(&request.group_id.0), asked).await;
+        let (group_id, deadline) = (text(&request.group_id.0), call.received + ANSWER_MAX);
+        let question = Question::ask(&call.ctx, group_id, deadline, asked).await;
         return Reply::Waiting(Box::pin(async move {
             match question.answer().await {
                 Ok(topics) => respond(answer, topics, 0).await,
@@ -50,7 +51,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             }
         }));
     }
-    let mut questions = Vec::with_capacity(request.groups.len());
+    let mut asked_of_each = Vec::with_capacity(request.groups.len());
     let mut pace = Pace::default();
     for group in &request.groups {
         pace.next().await;
@@ -58,13 +59,16 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             Some(topics) => Asked::Of(parts(topics.iter().map(of_topics).collect()).await),
             None => Asked::All { after: None, ended: false },
         };
-        let question = Question::ask(&call, text(&group.group_id.0), asked).await;
-        questions.push((group.group_id.clone(), question));
+        asked_of_each.push((group.group_id.clone(), asked));
     }
+    let ctx = call.ctx.clone();
     Reply::Waiting(Box::pin(async move {
-        let mut groups = Vec::with_capacity(questions.len());
-        for (group_id, question) in questions {
+        let mut groups = Vec::with_capacity(asked_of_each.len());
+        for (group_id, asked) in asked_of_each {
             pace.next().await;
+            // Only now, or the answers to many groups would wait here for the peer to take earlier replies.
+            let deadline = clock::now() + ANSWER_MAX;
+            let question = Question::ask(&ctx, text(&group_id.0), deadline, asked).await;
             let response = OffsetFetchResponseGroup::default().with_group_id(group_id);
             groups.push(match question.answer().await {
                 Ok(topics) => response.with_topics(group_topics(topics).await),
@@ -131,12 +135,12 @@ struct Question {
 }
 
 impl Question {
-    async fn ask(call: &Call, group_id: Arc<str>, asked: Asked) -> Question {
+    async fn ask(ctx: &Context, group_id: Arc<str>, deadline: Instant, asked: Asked) -> Question {
         let mut question = Question {
-            coordinator: call.ctx.coordinators.of(&group_id),
-            controller: call.ctx.controller.clone(),
+            coordinator: ctx.coordinators.of(&group_id),
+            controller: ctx.controller.clone(),
             group_id,
-            deadline: call.received + ANSWER_MAX,
+            deadline,
             asked,
             first: Err(ErrorCode::UnknownServerError),
         };
@@ -261,4 +265,32 @@ async fn group_topics(fetched: Vec<FetchedTopic>) -> Vec<OffsetFetchResponseTopi
         topics.push(OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions));
     }
     topics
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use kafka_protocol::messages::ApiKey;
+
+    use super::*;
+
+    #[test]
+    fn very_many_partitions_are_not_asked_for_or_answered_in_one_go() {
+        norn_env::testing::run(|| async {
+            let name = TopicName::default();
+            let indexes = [0];
+            let asked = vec![(&name, &indexes[..]); 1000];
+            assert!(parts(asked).now_or_never().is_none());
+            let offset = FetchedOffset {
+                partition: PartitionIndex(0),
+                offset: Offset::NONE,
+                leader_epoch: LeaderEpoch::NONE,
+                metadata: Arc::from(""),
+            };
+            let fetched = vec![FetchedTopic { topic: Arc::from("t"), partitions: vec![offset; 1000] }];
+            let answer = Answer { key: ApiKey::OffsetFetch, version: 7, correlation: 1 };
+            assert!(respond(answer, fetched.clone(), 0).now_or_never().is_none());
+            assert!(group_topics(fetched).now_or_never().is_none());
+        });
+    }
 }

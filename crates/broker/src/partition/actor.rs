@@ -370,6 +370,7 @@ impl Actor {
         }
         self.failed = true;
         self.dirty = true;
+        self.log.give_up();
         self.replica.step(Event::StorageFailed, clock::now(), &mut self.actions);
     }
 

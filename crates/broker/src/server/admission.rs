@@ -3,8 +3,9 @@
 //!
 //! A request that comes with one small read takes both when it is whole. A larger one takes its place and memory to be
 //! read into when its size is known, before more of it is read: else a few connections could each bring most of a large
-//! request, and all of it would be here. Its peer alone decides when that memory is free again; one that is slow about it
-//! is cut off once others wait for the same ([`Arriving::due`]). Requests that have come wait for no peer.
+//! request, and all of it would be here. A Produce is charged to the log directory of the first partition that it names.
+//! Its peer alone decides when that memory is free again; one that is slow about it is cut off once others wait for the
+//! same ([`Arriving::due`]).
 //!
 //! A response takes both once it is made ([`Unsent`]), until its bytes are in the socket.
 
@@ -29,8 +30,8 @@ const HELD_BYTES_MAX: u32 = 1 << 20;
 const BEHIND_MAX: Duration = Duration::from_secs(5);
 
 /// The pace at which a large request has to come while others wait for the memory. librdkafka gives up a request after
-/// 60 s and Java's client after 30 s, so one that takes longer is not waited for at its other end either.
-const WHOLE_WITHIN: Duration = Duration::from_secs(60);
+/// 60 s and Java's client after 30 s, so one that takes longer is not waited for at its other end either. Nor is memory for one waited for any longer.
+pub(super) const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 
 /// What one connection may have waiting for replies.
 pub(super) struct Held(Arc<Semaphore>);
@@ -56,10 +57,10 @@ impl Held {
     }
 
     /// Waits for the place and the memory of a large request that is still to come.
-    pub async fn begin(&self, begins: &[u8], len: usize, memory: &Budget) -> Arriving {
+    pub async fn begin(&self, begins: &[u8], len: usize, budget: &Budget) -> Arriving {
         let held = self.place(begins, len).await;
-        let memory = memory.take(len).await;
-        Arriving { held, memory, len, since: clock::now() }
+        let memory = budget.take(len).await;
+        Arriving { held, memory, budget: budget.clone(), len, since: clock::now() }
     }
 }
 
@@ -104,6 +105,7 @@ impl Unsent {
 pub(super) struct Arriving {
     pub held: OwnedSemaphorePermit,
     pub memory: Permit,
+    pub budget: Budget,
     pub len: usize,
     since: Instant,
 }

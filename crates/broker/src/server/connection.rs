@@ -20,13 +20,19 @@ use tokio::sync::mpsc;
 use tracing::{debug, info};
 
 use super::{
-    admission::{Arriving, Held, Unsent},
+    admission::{Arriving, Held, Unsent, WHOLE_WITHIN},
     replies::{send_all, Queued, Reply, SendEnd},
 };
-use crate::api::{self, Context, Session};
+use crate::{
+    api::{self, Context, Memory, Session},
+    budgets::charged,
+};
 
 /// Those who are late with a request while others wait are cut off one by one within this time.
 const CUT_WITHIN_MS: u64 = 2000;
+
+/// The bytes of a large Produce within which it has named its first partition, unless that is not known here.
+const TELLS_WITHIN: usize = 1024;
 
 /// How long replies that are owed may take to leave after the last request was read.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -60,7 +66,7 @@ pub(super) async fn serve(
         end = reading => end,
     };
     match &read_end {
-        ReadEnd::Malformed(_) | ReadEnd::Slow { .. } | ReadEnd::Cut { .. } => {
+        ReadEnd::Malformed(_) | ReadEnd::Slow { .. } | ReadEnd::NoRoom { .. } | ReadEnd::Cut { .. } => {
             info!(%peer, "connection closed: {read_end}")
         }
         other => debug!(%peer, "no more requests: {other}"),
@@ -85,6 +91,8 @@ enum ReadEnd {
          (queued.max.request.bytes)"
     )]
     Slow { len: usize },
+    #[error("a request of {len} bytes waited for {WHOLE_WITHIN:?} for {of} (queued.max.request.bytes)")]
+    NoRoom { len: usize, of: String },
     #[error("the broker is shutting down")]
     Shutdown,
     #[error("the sending side ended")]
@@ -110,7 +118,20 @@ async fn read_all(
             Ok(Some(frame)) => frame,
             Ok(None) => {
                 if let (None, Some((len, begins))) = (&reading, frames.large()) {
-                    reading = Some(holding.begin(begins, len, ctx.budgets.large()).await);
+                    let known = api::budget_of(begins, ctx);
+                    // Else a little more of it tells.
+                    if known.is_some() || begins.len() >= TELLS_WITHIN {
+                        let budget = known.unwrap_or(ctx.budgets.large());
+                        let begun = holding.begin(begins, len, budget);
+                        let begun = clock::timeout_at(clock::now() + WHOLE_WITHIN, begun);
+                        reading = Some(select! {
+                            _ = shutdown.signaled() => return ReadEnd::Shutdown,
+                            begun = begun => match begun {
+                                Ok(begun) => begun,
+                                Err(_) => return ReadEnd::NoRoom { len, of: budget.name().to_owned() },
+                            },
+                        });
+                    }
                 }
                 match read_some(&mut rd, &mut frames, reading.as_ref(), ctx, &mut shutdown).await {
                     Ok(()) => continue,
@@ -121,15 +142,15 @@ async fn read_all(
             }
         };
         let timer = ctx.metrics.request_started(frame.get(..2));
-        let (held, memory) = match reading.take() {
-            Some(Arriving { held, memory, .. }) => (held, Some(memory)),
+        let (held, frame, memory) = match reading.take() {
+            Some(Arriving { held, memory, budget, .. }) if budget.is(ctx.budgets.large()) => {
+                (held, frame, Memory::Call { _permit: memory })
+            }
+            Some(Arriving { held, memory, .. }) => (held, charged(frame, memory), Memory::Frame),
             None => {
                 let held = holding.place(&frame, frame.len()).await;
-                let memory = match api::is_produce(&frame) {
-                    true => None,
-                    false => Some(ctx.budgets.requests().take(frame.len()).await),
-                };
-                (held, memory)
+                let permit = ctx.budgets.requests().take_beyond(frame.len());
+                (held, frame, Memory::Call { _permit: permit })
             }
         };
         let reply = api::dispatch(frame, memory, &mut session, ctx).await;
@@ -159,16 +180,16 @@ async fn read_some(
     shutdown: &mut Shutdown,
 ) -> Result<(), ReadEnd> {
     let deadline = clock::now() + ctx.config.network.connections_max_idle.unwrap_or(NEVER);
-    let due = reading.map(|arriving| (arriving.len, arriving.due(frames.received())));
+    let due = reading.map(|arriving| (arriving, arriving.due(frames.received())));
     let too_slow = async {
-        let Some((len, due)) = due else { return std::future::pending().await };
+        let Some((Arriving { len, budget, .. }, due)) = due else { return std::future::pending().await };
         clock::sleep_until(due).await;
         loop {
-            ctx.budgets.large().wanted().await;
+            budget.wanted().await;
             // Not all who are late at once: the first to end may be enough.
             clock::sleep(Duration::from_millis(rand::below(CUT_WITHIN_MS))).await;
-            if ctx.budgets.large().is_wanted() {
-                return len;
+            if budget.is_wanted() {
+                return *len;
             }
         }
     };

@@ -67,7 +67,7 @@ pub(crate) struct Queued {
 }
 
 /// What a response takes of the memory for responses until it is sent: one that was ready when it was queued, or one that
-/// was made when its turn came. There is one of those on each connection, so it does not wait for others.
+/// was made when its turn came. While memory is short there is one of those on each connection, so it does not wait.
 struct Share {
     _queued: Option<UnsentShare>,
     _made: Option<Permit>,
@@ -144,7 +144,7 @@ pub(super) async fn send_all(
             }
         }
         // What is ready behind it goes out in the same write.
-        while sending.len() < GATHERED_REPLIES_MAX && bytes < GATHERED_BYTES_MAX {
+        while sending.len() < GATHERED_REPLIES_MAX && bytes < GATHERED_BYTES_MAX && !memory.is_full() {
             let Ok(queued) = queue.try_recv() else { break };
             match resolve_now(queued) {
                 Resolved::Now(response, timer, share) => {

@@ -4,14 +4,26 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use kafka_protocol::messages::{DescribeLogDirsRequest, MetadataRequest, ProduceRequest};
+use kafka_protocol::{
+    messages::{
+        metadata_request::MetadataRequestTopic,
+        offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+        DescribeLogDirsRequest, FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest,
+        OffsetFetchRequest, ProduceRequest,
+    },
+    protocol::Request,
+};
 use norn_env::{
     clock::{self, Duration},
+    task,
     testing::{run, run_on_hanging_disk},
 };
-use norn_protocol::batch::{build_batch, BatchOptions, Record};
+use norn_protocol::{
+    batch::{build_batch, BatchOptions, Record},
+    client::topic_name,
+};
 
-use crate::support::{batch, produce_request, Client, Node, PATIENCE};
+use crate::support::{batch, produce_request, text, Client, Node, PATIENCE};
 
 const REQUEST_TIMED_OUT: i16 = 7;
 
@@ -28,40 +40,70 @@ async fn wait_until(mut is_so: impl FnMut() -> bool, what: &str) {
     }
 }
 
+/// Sends many requests and reads no answer until all are sent and as many as may be are made.
+async fn ask_and_not_read<R: Request>(node: &Node, version: i16, request: &R) {
+    const ASKED: usize = 500;
+    let mut other = node.connect().await;
+    other.send(version, request).await;
+    let len = other.receive_frame().await.unwrap().len() as i64;
+    assert!(len > 10_000, "{len} bytes fill nothing");
+    let mut mute = node.connect().await;
+    for _ in 0..ASKED {
+        mute.send(version, request).await;
+    }
+    wait_until(|| used(node, "responses", "") >= len, "its responses are charged").await;
+    // What may be queued, what is gathered behind it, and what does not fit and waits.
+    let bound = (2 << 20) + 3 * len;
+    for _ in 0..100 {
+        let held = used(node, "responses", "");
+        assert!(held <= bound, "{held} bytes, responses have {len}");
+        clock::sleep(Duration::from_millis(5)).await;
+    }
+    // Nobody else notices, and nothing is lost.
+    other.ask(version, request).await;
+    for _ in 0..ASKED {
+        mute.receive::<R>(version).await.unwrap();
+    }
+    wait_until(|| used(node, "responses", "") == 0, "all is given back").await;
+}
+
 #[test]
 fn a_client_that_never_reads_holds_one_bounded_amount() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_owned();
     run(move || async move {
-        const ASKED: usize = 500;
         let node = Node::start(&path, &[]).await;
         let mut client = node.connect().await;
         client.create_topic("t", 1000, &[]).await;
-        let all = MetadataRequest::default().with_topics(None);
-        let len = {
-            client.send(12, &all).await;
-            client.receive_frame().await.unwrap().len() as i64
-        };
-        let mut mute = node.connect().await;
-        for _ in 0..ASKED {
-            mute.send(12, &all).await;
-        }
-        wait_until(|| used(&node, "responses", "") > 1 << 19, "its responses are charged").await;
-        // What may be queued, what is gathered behind it, and what does not fit and waits.
-        let bound = (2 << 20) + 3 * len;
-        for _ in 0..100 {
-            let held = used(&node, "responses", "");
-            assert!(held <= bound, "{held} bytes, responses have {len}");
-            clock::sleep(Duration::from_millis(5)).await;
-        }
-        // Nobody else notices, and nothing is lost.
-        client.ask(12, &all).await;
-        for _ in 0..ASKED {
-            mute.receive::<MetadataRequest>(12).await.unwrap();
-        }
-        wait_until(|| used(&node, "responses", "") == 0, "all is given back").await;
+        // Answered at once, and when a coordinator has answered.
+        ask_and_not_read(&node, 12, &MetadataRequest::default().with_topics(None)).await;
+        commit_all(&mut client).await;
+        let all = OffsetFetchRequest::default().with_group_id(GroupId(text("g"))).with_topics(None);
+        ask_and_not_read(&node, 5, &all).await;
         node.stop().await;
     });
+}
+
+/// Commits an offset for each partition of the topic `t`, as the group `g`.
+async fn commit_all(client: &mut Client) {
+    let partitions = (0..1000).map(|index| {
+        let partition = OffsetCommitRequestPartition::default().with_partition_index(index);
+        partition.with_committed_offset(7).with_committed_metadata(Some(text("some metadata")))
+    });
+    let topic =
+        OffsetCommitRequestTopic::default().with_name(topic_name("t")).with_partitions(partitions.collect());
+    let request = OffsetCommitRequest::default().with_group_id(GroupId(text("g"))).with_topics(vec![topic]);
+    let find = FindCoordinatorRequest::default().with_key(text("g"));
+    let deadline = clock::now() + PATIENCE;
+    loop {
+        client.ask(3, &find).await;
+        let response = client.ask(8, &request).await;
+        if response.topics[0].partitions.iter().all(|partition| partition.error_code == 0) {
+            return;
+        }
+        assert!(clock::now() < deadline, "{:?}", response.topics[0].partitions[0]);
+        clock::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// A Produce with one batch of about `len` bytes.
@@ -99,36 +141,40 @@ fn a_disk_that_hangs_keeps_only_its_own_producers_waiting() {
         disk.hang(&hung);
         let mut producers = vec![];
         for at in 0..20 {
-            let mut producer = node.connect().await;
+            let producer = node.connect().await;
             // Small ones, large ones, and one larger than all the room.
             let len = [1000, 100_000, 300_000][at % 3];
-            producer.send(9, &large("t", b, len)).await;
-            producers.push(producer);
+            producers.push(task::spawn("producer", producer.ask_or_be_closed(9, large("t", b, len))));
         }
-        wait_until(|| used(&node, "data", &label) > 100_000, "records wait for the disk").await;
-        // Who asks for anything else is answered meanwhile, also with large records for the other disk.
+        let bound = 256 << 10;
+        wait_until(|| used(&node, "data", &label) == bound, "the disk's room is taken").await;
+        // Who asks for anything else is answered meanwhile, also with large records for the other disk, and large requests
+        // that are no records.
         let before = clock::now();
+        let topics = (0..1000)
+            .map(|at| MetadataRequestTopic::default().with_name(Some(topic_name(&format!("none-{at}")))));
+        let long = MetadataRequest::default()
+            .with_topics(Some(topics.collect()))
+            .with_allow_auto_topic_creation(false);
         for _ in 0..20 {
             assert_eq!(client.metadata("t").await.topics.len(), 1);
-            let answer = client.ask(9, &large("t", a, 5000)).await;
-            assert_eq!(error_of(&answer), 0);
+            assert_eq!(client.ask(12, &long).await.topics.len(), 1000);
+            for len in [5000, 200_000] {
+                assert_eq!(error_of(&client.ask(9, &large("t", a, len)).await), 0);
+            }
         }
         assert!(clock::now() - before < Duration::from_secs(1), "{:?}", clock::now() - before);
-        assert!(used(&node, "data", &label) <= 256 << 10);
-        // Producers for the disk that hangs are told when there is no room; the first then wait for it no longer.
-        let mut refused = 0;
-        for producer in &mut producers {
-            let answer = producer.receive::<ProduceRequest>(9).await.unwrap();
-            refused += i32::from(error_of(&answer) == REQUEST_TIMED_OUT);
+        // Of the producers for the disk that hangs, those with a small request are told in the end, and those that were not
+        // read are cut off. Then nothing of theirs is held.
+        let mut told = 0;
+        for producer in producers {
+            let answer = producer.await.unwrap();
+            told += i32::from(answer.is_ok_and(|answer| error_of(&answer) == REQUEST_TIMED_OUT));
         }
-        assert_eq!(refused, 20);
-        let mut late = node.connect().await;
-        let before = clock::now();
-        assert_eq!(error_of(&late.ask(9, &large("t", b, 100_000)).await), REQUEST_TIMED_OUT);
-        assert!(clock::now() - before < Duration::from_secs(1), "it is known by now that nothing moves");
-        assert_eq!(error_of(&client.ask(9, &large("t", a, 100_000)).await), 0);
+        assert!(told >= 7, "{told} are told");
         disk.go_on();
         wait_until(|| used(&node, "data", &label) == 0, "all is given back").await;
+        let mut late = node.connect().await;
         assert_eq!(error_of(&late.produce("t", b, batch(&["v"])).await), 0);
         node.stop().await;
     });

@@ -55,6 +55,11 @@ impl Dirty {
         self.ranges.retain(|r| r.segment != segment);
     }
 
+    /// Keeps no more bytes for the journal: no sync takes them soon.
+    pub fn let_go(&mut self) {
+        self.ranges.iter_mut().for_each(|range| range.bytes = Vec::new());
+    }
+
     pub fn take(&mut self) -> Vec<DirtyRange> {
         std::mem::take(&mut self.ranges)
     }

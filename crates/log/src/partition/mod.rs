@@ -137,6 +137,9 @@ impl PartitionLog {
     /// Takes effect for what happens from now on; segments that exist keep their shape.
     pub fn set_config(&mut self, config: LogConfig) {
         self.config = config;
+        if self.config.flush == FlushMode::Async {
+            self.dirty.let_go();
+        }
     }
 
     /// Why the log is offline, if it is.
@@ -233,6 +236,11 @@ impl PartitionLog {
                 Err(error) => Err(SyncError { reason: shared.fail(&error.reason) }),
             }
         })
+    }
+
+    /// Lets go of what was to be made durable, with the buffers that are held for it: the owner will not serve the log again.
+    pub fn give_up(&mut self) {
+        self.dirty.take();
     }
 
     /// Told by the owner what a ticket resolved with.

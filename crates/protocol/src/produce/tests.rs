@@ -138,3 +138,29 @@ fn an_array_that_claims_more_than_the_bytes_hold_is_refused() {
         assert_eq!(layout::check(ApiKey::Produce, version, &body), Err(WireError::Truncated));
     }
 }
+
+#[test]
+fn the_first_partition_is_known_by_the_first_bytes() {
+    let partition =
+        oracle::PartitionProduceData::default().with_index(7).with_records(Some(Bytes::from(vec![7; 1000])));
+    let id = Uuid::from_u128(9);
+    for version in 3..=13 {
+        let topic = oracle::TopicProduceData::default().with_partition_data(vec![partition.clone()]);
+        let topic = match version {
+            13 => topic.with_topic_id(id),
+            _ => topic.with_name(TopicName("orders".into())),
+        };
+        let request = oracle::ProduceRequest::default().with_topic_data(vec![topic]);
+        let frame = crate::client::encode_request(1, version, Some("client"), &request).unwrap().slice(4..);
+        let (topic, index) = first_partition(&frame[..100]).unwrap();
+        assert_eq!(index, PartitionIndex(7), "version {version}");
+        match topic {
+            TopicRef::Name(name) => assert_eq!(name.as_str(), "orders"),
+            TopicRef::Id(topic) => assert_eq!((topic.0, version), (id, 13)),
+        }
+        // Nothing is made of what is cut off, or of another request.
+        let known = (0..100).find(|len| first_partition(&frame[..*len]).is_some()).unwrap();
+        assert!((known..100).all(|len| first_partition(&frame[..len]).is_some()));
+        assert_eq!(first_partition(&frame[1..]), None);
+    }
+}

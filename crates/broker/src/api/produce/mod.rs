@@ -1,8 +1,9 @@
 //! Produce (key 0), versions 3 to 13.
 //!
 //! Each partition's batch is validated here, in the order of the connection's requests, and handed to the partition's
-//! owner; only the acknowledgements are waited for. Record batches stay slices of the request's frame. As in Kafka 4 an unknown topic is
-//! not created by Produce, message formats before v2 are refused, and an error with `acks=0` closes the connection.
+//! owner; only the acknowledgements are waited for. Record batches stay slices of the request's frame. As in Kafka 4 an
+//! unknown topic is not created by Produce, message formats before v2 are refused, and an error with `acks=0` closes the
+//! connection.
 
 mod refusal;
 
@@ -27,7 +28,7 @@ use norn_protocol::{
 };
 use tokio::sync::oneshot;
 
-use super::{topics, Call, Context, Pace, Session};
+use super::{topics, Call, Context, Memory, Pace, Session};
 use refusal::Refused;
 
 use crate::{
@@ -53,10 +54,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let (mut pace, mut named) = (Pace::default(), NAMED_MAX);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let (name, id) = match &topic.topic {
-            TopicRef::Name(name) => (Some(name.as_str()), TopicId::NONE),
-            TopicRef::Id(id) => (None, *id),
-        };
+        let (name, id) = topic.topic.name_or_id();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for data in topic.partitions {
             pace.next().await;
@@ -81,7 +79,8 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             }
             partitions.push(Share { index: data.index.0, partition, outcome });
         }
-        topics.push(Topic { topic: topic.topic, partitions });
+        // What waits for the acknowledgements holds nothing of the frame, whose memory is free once its records are.
+        topics.push(Topic { topic: topic.topic.into_owned(), partitions });
     }
     let (answer, ctx) = (call.answer(), call.ctx.clone());
     if acks == Ok(Acks::None) {
@@ -147,9 +146,14 @@ async fn hand_over(
         return Err(ErrorCode::InvalidTxnState.into());
     }
     let batch = validate(&call.ctx, partition, batch, deadline, named).await?;
-    let charged = call.ctx.budgets.charge(partition.dir(), batch.bytes);
-    let bytes = clock::timeout_at(deadline, charged).await.ok().flatten();
-    let batch = Batch { bytes: bytes.ok_or(ErrorCode::RequestTimedOut)?, ..batch };
+    let bytes = match call.memory {
+        Memory::Frame => batch.bytes,
+        Memory::Call { .. } => {
+            let charged = call.ctx.budgets.charge(partition.dir(), batch.bytes);
+            clock::timeout_at(deadline, charged).await.map_err(|_| ErrorCode::RequestTimedOut)?
+        }
+    };
+    let batch = Batch { bytes, ..batch };
     let (reply, answered) = oneshot::channel();
     let produce = Produce { batch, acks, deadline, origin: Origin::Client, reply };
     partition.produce(produce, deadline).await?;

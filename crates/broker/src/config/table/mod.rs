@@ -157,7 +157,8 @@ const NETWORK: [ConfigDef; 8] = [
         Allowed::Any,
         "Most bytes of requests that are being read or in flight over all connections; beyond it connections are \
          not read. Half of it is for records that wait for their log directories, in equal shares; responses that \
-         wait for their clients may take half as much again. -1 leaves the bound to Norn: 64 MiB.",
+         wait for their clients may take half as much again. -1 leaves the bounds to Norn: 64 MiB, and at least 16 MiB \
+         for each log directory.",
     ),
     stated(
         "max.incremental.fetch.session.cache.slots",
