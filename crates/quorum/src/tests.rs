@@ -3,7 +3,7 @@
 use super::*;
 use norn_env::clock::{self, Duration};
 use norn_env::disk::Open;
-use norn_env::testing::run;
+use norn_env::testing::{run, run_on_hanging_disk};
 use std::sync::Mutex;
 
 /// Keeps every command, and answers with its index.
@@ -126,6 +126,26 @@ fn snapshots_bound_the_wal_and_are_restored() {
         let (log, quorum, _task) = open(dir.path(), small).await;
         led(&quorum).await;
         assert_eq!((log.commands(), before.len()), (before, 200));
+    });
+}
+
+#[test]
+fn proposals_go_on_while_a_disk_keeps_a_snapshot_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    run_on_hanging_disk(move |disk| async move {
+        let small = QuorumConfig { snapshot_entries: 20, ..config() };
+        let (log, quorum, task) = open(&path, small.clone()).await;
+        led(&quorum).await;
+        disk.hang(&path.join(&small.dir).join("snapshot.tmp"));
+        for n in 0..100u8 {
+            quorum.propose(vec![n].into(), soon()).await.unwrap();
+        }
+        assert_eq!(log.commands().len(), 100);
+        disk.go_on();
+        quorum.close().await;
+        drop(quorum);
+        assert!(matches!(task.await, Ok(Ok(()))));
     });
 }
 

@@ -4,8 +4,9 @@ use kafka_protocol::messages::{
     find_coordinator_response::Coordinator, BrokerId, FindCoordinatorRequest, FindCoordinatorResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use norn_core::metadata::Endpoint;
 use norn_env::clock::Duration;
-use norn_protocol::ErrorCode;
+use norn_protocol::{types::NodeId, ErrorCode};
 
 use super::{topics, Call, Pace, Session};
 use crate::{coordinator::OFFSETS_TOPIC, server::Reply};
@@ -37,24 +38,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     } else {
         Err(ErrorCode::InvalidRequest)
     };
-    let endpoint = &call.endpoint;
-    let mut coordinators = Vec::with_capacity(keys.len());
-    let mut pace = Pace::default();
-    for key in keys {
-        pace.next().await;
-        let coordinator = Coordinator::default().with_key(key);
-        coordinators.push(match found {
-            Ok(()) => coordinator
-                .with_node_id(BrokerId(call.ctx.node.0))
-                .with_host(StrBytes::from_string(endpoint.host.clone()))
-                .with_port(i32::from(endpoint.port)),
-            Err(error) => coordinator
-                .with_error_code(error.code())
-                .with_error_message(Some(StrBytes::from_string(error.to_string())))
-                .with_node_id(BrokerId(-1))
-                .with_port(-1),
-        });
-    }
+    let coordinators = answer_all(keys, found, call.ctx.node, &call.endpoint).await;
     if call.version >= 4 {
         return call.ready(&FindCoordinatorResponse::default().with_coordinators(coordinators));
     }
@@ -68,4 +52,48 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
             .with_port(one.port),
         None => response.with_error_code(ErrorCode::InvalidRequest.code()),
     })
+}
+
+/// This node for each key, or why not.
+async fn answer_all(
+    keys: Vec<StrBytes>,
+    found: Result<(), ErrorCode>,
+    node: NodeId,
+    endpoint: &Endpoint,
+) -> Vec<Coordinator> {
+    let mut coordinators = Vec::with_capacity(keys.len());
+    let mut pace = Pace::default();
+    for key in keys {
+        pace.next().await;
+        let coordinator = Coordinator::default().with_key(key);
+        coordinators.push(match found {
+            Ok(()) => coordinator
+                .with_node_id(BrokerId(node.0))
+                .with_host(StrBytes::from_string(endpoint.host.clone()))
+                .with_port(i32::from(endpoint.port)),
+            Err(error) => coordinator
+                .with_error_code(error.code())
+                .with_error_message(Some(StrBytes::from_string(error.to_string())))
+                .with_node_id(BrokerId(-1))
+                .with_port(-1),
+        });
+    }
+    coordinators
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn very_many_groups_are_not_answered_in_one_go() {
+        norn_env::testing::run(|| async {
+            let keys = vec![StrBytes::default(); 1000];
+            let endpoint = Endpoint { host: "localhost".to_owned(), port: 9092 };
+            let answered = answer_all(keys, Ok(()), NodeId(1), &endpoint);
+            assert!(answered.now_or_never().is_none());
+        });
+    }
 }

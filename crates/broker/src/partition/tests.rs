@@ -19,16 +19,18 @@ use norn_log::{
 use norn_protocol::{
     batch::{build_batch, Batch, BatchOptions, Record},
     types::{LeaderEpoch, NodeId, Offset, TopicId},
+    ErrorCode,
 };
 use norn_quorum::QuorumConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    actor::{self, Setup},
-    handle::{Message, QUEUE_LEN},
+    actor::{self, PartitionEnd, Setup},
+    handle::{CoordinatorIncarnation, Message, Origin, Produce, QUEUE_LEN},
     open::log_config,
     published::{Published, View},
+    Acks,
 };
 use crate::{
     api::HANDLED,
@@ -65,48 +67,99 @@ fn config() -> TopicConfig {
     TopicConfig { retention_bytes: Some(1), segment_bytes: 100, ..TopicConfig::resolve(&layers).unwrap() }
 }
 
+fn batch() -> Batch {
+    let record = Record { value: Some(Bytes::from(vec![7; 200])), ..Record::default() };
+    let bytes = build_batch(&[record], BatchOptions::default()).unwrap();
+    Batch::split_all(bytes).unwrap().remove(0)
+}
+
+/// A partition's task over a log that holds so many batches, and the ways to it.
+struct Running {
+    queue: mpsc::Sender<Message>,
+    published: Arc<Published>,
+    retention: watch::Sender<Duration>,
+    task: task::Handle<PartitionEnd>,
+    _dir: task::Handle<norn_log::dir::DirExit>,
+}
+
+/// Starts the task; it leads, and what its log holds is committed.
+async fn start(root: &std::path::Path, batches: usize) -> Running {
+    let (dir, _dir) = LogDir::open(Disk::open(root).unwrap(), DirConfig::default()).await.unwrap();
+    let id = LogId { topic: "t".into(), partition: 0, topic_id: TopicId(Uuid::from_u128(1)) };
+    let controller = controller(&dir, id.topic_id).await;
+    let config = config();
+    let (mut log, _) = dir.open_log(id.clone(), log_config(&config), &mut |_| {}).await.unwrap();
+    for _ in 0..batches {
+        let at = log.end();
+        log.append(&[(batch(), at)], LeaderEpoch(0), None).await.unwrap();
+    }
+    log.sync().await.unwrap();
+    let end = log.end();
+    let rules = norn_core::record_rules::RecordRules::of(&norn_core::metadata::TopicConfig::default());
+    let published = Arc::new(Published::new(View::before_start(&log, rules)));
+    let (queue, waiting) = mpsc::channel(QUEUE_LEN);
+    let retention = watch::Sender::new(Duration::MAX);
+    let assigned = controller.image().topic(id.topic_id).unwrap().partitions[0].clone();
+    let setup = Setup {
+        id,
+        node: NODE,
+        log,
+        dir,
+        producers: ProducerTable::new(),
+        config,
+        assigned,
+        queue: waiting,
+        published: published.clone(),
+        controller,
+        metrics: Metrics::new(HANDLED),
+        retention: retention.subscribe(),
+    };
+    let task = task::spawn("partition", actor::run(setup));
+    while !published.view().leads() || published.view().high_watermark < end {
+        clock::sleep(Duration::from_millis(1)).await;
+    }
+    Running { queue, published, retention, task, _dir }
+}
+
+#[test]
+fn appends_of_a_coordinator_are_rejected_once_a_later_one_has_announced_itself() {
+    norn_env::testing::run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let Running { queue, published, task, _dir, .. } = start(root.path(), 0).await;
+        let epoch = published.view().epoch;
+        let announce = |incarnation| {
+            let (reply, end) = oneshot::channel();
+            queue.try_send(Message::Announce { epoch, incarnation, reply }).unwrap();
+            end
+        };
+        let append = |incarnation| {
+            let (reply, answer) = oneshot::channel();
+            let origin = Origin::Coordinator { epoch, incarnation };
+            let (batch, deadline) = (batch(), soon());
+            let produce = Produce { batch, acks: Acks::All, deadline, origin, reply };
+            queue.try_send(Message::Produce(produce)).unwrap();
+            async move { answer.await.unwrap().map(|produced| produced.base_offset) }
+        };
+        let (first, second) = (CoordinatorIncarnation(1), CoordinatorIncarnation(2));
+        let unknown = append(first).await;
+        assert_eq!(unknown, Err(ErrorCode::NotLeaderOrFollower), "it has not announced itself");
+        assert_eq!(announce(first).await.unwrap(), Ok(Offset(0)));
+        assert_eq!(append(first).await, Ok(Offset(0)));
+        // What the first has queued before stands before the end that the second is told; what comes after is rejected.
+        let (before, end, after) = (append(first), announce(second), append(first));
+        assert_eq!((before.await, end.await.unwrap()), (Ok(Offset(1)), Ok(Offset(2))));
+        assert_eq!(after.await, Err(ErrorCode::NotLeaderOrFollower));
+        assert_eq!(append(second).await, Ok(Offset(2)));
+        drop(queue);
+        clock::timeout_at(soon(), task).await.unwrap().unwrap();
+    });
+}
+
 #[test]
 fn retention_comes_however_full_the_queue_is() {
     norn_env::testing::run(|| async {
         let root = tempfile::tempdir().unwrap();
-        let (dir, _task) =
-            LogDir::open(Disk::open(root.path()).unwrap(), DirConfig::default()).await.unwrap();
-        let id = LogId { topic: "t".into(), partition: 0, topic_id: TopicId(Uuid::from_u128(1)) };
-        let controller = controller(&dir, id.topic_id).await;
-        let config = config();
-        let (mut log, _) = dir.open_log(id.clone(), log_config(&config), &mut |_| {}).await.unwrap();
-        for _ in 0..5 {
-            let record = Record { value: Some(Bytes::from(vec![7; 200])), ..Record::default() };
-            let batch = build_batch(&[record], BatchOptions::default()).unwrap();
-            let batch = Batch::split_all(batch).unwrap().remove(0);
-            let at = log.end();
-            log.append(&[(batch, at)], LeaderEpoch(0), None).await.unwrap();
-        }
-        log.sync().await.unwrap();
-        let end = log.end();
-        let rules = norn_core::record_rules::RecordRules::of(&norn_core::metadata::TopicConfig::default());
-        let published = Arc::new(Published::new(View::before_start(&log, rules)));
-        let (queue, waiting) = mpsc::channel(QUEUE_LEN);
-        let retention = watch::Sender::new(Duration::MAX);
-        let assigned = controller.image().topic(id.topic_id).unwrap().partitions[0].clone();
-        let setup = Setup {
-            id,
-            node: NODE,
-            log,
-            dir,
-            producers: ProducerTable::new(),
-            config: config.clone(),
-            assigned,
-            queue: waiting,
-            published: published.clone(),
-            controller,
-            metrics: Metrics::new(HANDLED),
-            retention: retention.subscribe(),
-        };
-        let running = task::spawn("partition", actor::run(setup));
-        while published.view().high_watermark < end {
-            clock::sleep(Duration::from_millis(1)).await;
-        }
+        let Running { queue, published, retention, task, _dir } = start(root.path(), 5).await;
         assert_eq!(published.view().log_start, Offset(0));
         retention.send_replace(Duration::MAX);
         // The first may be taken in the turn that had begun.
@@ -116,10 +169,10 @@ fn retention_comes_however_full_the_queue_is() {
             queue.try_send(Message::DeleteRecords { before: Offset(0), reply }).unwrap();
             starts.push(start);
         }
-        while queue.try_send(Message::Configured(Box::new(config.clone()))).is_ok() {}
+        while queue.try_send(Message::Configured(Box::new(config()))).is_ok() {}
         let start = starts.pop().unwrap().await.unwrap().unwrap();
         assert!(start > Offset(0), "retention waited for the queue");
         drop(queue);
-        clock::timeout_at(soon(), running).await.unwrap().unwrap();
+        clock::timeout_at(soon(), task).await.unwrap().unwrap();
     });
 }

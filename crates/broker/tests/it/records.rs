@@ -16,6 +16,7 @@ use norn_protocol::{
     types::{LeaderEpoch, Offset},
 };
 
+const MESSAGE_TOO_LARGE: i16 = 10;
 const INVALID_TIMESTAMP: i16 = 32;
 const INVALID_RECORD: i16 = 87;
 const MAX_TIMESTAMP: i64 = -3;
@@ -88,6 +89,23 @@ fn the_limits_of_timestamps_are_for_each_record_and_not_only_the_first() {
                 );
                 assert_eq!((answer.base_offset, answer.log_start_offset), (-1, 0));
             }
+        }
+    });
+}
+
+#[test]
+fn the_log_start_is_told_beside_those_refusals_where_kafka_tells_it() {
+    with_node(&[("message.max.bytes", "200")], |mut client| async move {
+        client.create_topic("t", 1, &[]).await;
+        let one = stamped(&[1], Compression::None).bytes;
+        let large = stamped(&[1; 100], Compression::None).bytes;
+        // The second is found in the request, the third in the partition's turn.
+        let (two, cut) = (Bytes::from([&one[..], &one].concat()), one.slice(..one.len() - 1));
+        for (records, code, log_start) in
+            [(large, MESSAGE_TOO_LARGE, -1), (two, INVALID_RECORD, -1), (cut, INVALID_RECORD, 0)]
+        {
+            let answer = produce(&mut client, "t", records).await;
+            assert_eq!((answer.error_code, answer.log_start_offset), (code, log_start));
         }
     });
 }
