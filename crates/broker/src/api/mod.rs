@@ -71,7 +71,11 @@ pub(crate) use context::Context;
 pub(crate) use room::Creations;
 pub(crate) use session::Session;
 
-use crate::server::{Reply, Response};
+use crate::{
+    budgets::Budgets,
+    partition::PartitionTable,
+    server::{Reply, Response},
+};
 
 macro_rules! handlers {
     ($($key:ident => $module:ident,)*) => {
@@ -206,14 +210,17 @@ pub(crate) enum Memory {
 
 /// The budget that a large request is charged to before the rest of it is read, by its first bytes; `None` if they do not
 /// tell.
-pub(crate) fn budget_of<'a>(begins: &[u8], ctx: &'a Context) -> Option<&'a Budget> {
+pub(crate) fn budget_of<'a>(
+    begins: &[u8],
+    partitions: &PartitionTable,
+    budgets: &'a Budgets,
+) -> Option<&'a Budget> {
     if !is_produce(begins) {
-        return Some(ctx.budgets.large());
+        return Some(budgets.large());
     }
     let (topic, index) = first_partition(begins)?;
     let (name, id) = topic.name_or_id();
-    let partition = ctx.partitions().resolve(name, id, index.0).ok()?;
-    ctx.budgets.data(partition.dir())
+    budgets.data(partitions.resolve(name, id, index.0).ok()?.dir())
 }
 
 /// Whether a frame is a Produce request, by its API key.

@@ -8,6 +8,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use norn_core::metadata::Endpoint;
 use norn_env::{
     clock,
@@ -16,7 +17,7 @@ use norn_env::{
     task::{self, Shutdown},
 };
 use norn_protocol::frame::FrameReader;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, OwnedSemaphorePermit};
 use tracing::{debug, info};
 
 use super::{
@@ -117,21 +118,11 @@ async fn read_all(
             Err(error) => return ReadEnd::Malformed(error.to_string()),
             Ok(Some(frame)) => frame,
             Ok(None) => {
-                if let (None, Some((len, begins))) = (&reading, frames.large()) {
-                    let known = api::budget_of(begins, ctx);
-                    // Else a little more of it tells.
-                    if known.is_some() || begins.len() >= TELLS_WITHIN {
-                        let budget = known.unwrap_or(ctx.budgets.large());
-                        let begun = holding.begin(begins, len, budget);
-                        let begun = clock::timeout_at(clock::now() + WHOLE_WITHIN, begun);
-                        reading = Some(select! {
-                            _ = shutdown.signaled() => return ReadEnd::Shutdown,
-                            begun = begun => match begun {
-                                Ok(begun) => begun,
-                                Err(_) => return ReadEnd::NoRoom { len, of: budget.name().to_owned() },
-                            },
-                        });
-                    }
+                if reading.is_none() {
+                    reading = match begin_large(&frames, &holding, ctx, &mut shutdown).await {
+                        Ok(begun) => begun,
+                        Err(end) => return end,
+                    };
                 }
                 match read_some(&mut rd, &mut frames, reading.as_ref(), ctx, &mut shutdown).await {
                     Ok(()) => continue,
@@ -142,17 +133,7 @@ async fn read_all(
             }
         };
         let timer = ctx.metrics.request_started(frame.get(..2));
-        let (held, frame, memory) = match reading.take() {
-            Some(Arriving { held, memory, budget, .. }) if budget.is(ctx.budgets.large()) => {
-                (held, frame, Memory::Call { _permit: memory })
-            }
-            Some(Arriving { held, memory, .. }) => (held, charged(frame, memory), Memory::Frame),
-            None => {
-                let held = holding.place(&frame, frame.len()).await;
-                let permit = ctx.budgets.requests().take_beyond(frame.len());
-                (held, frame, Memory::Call { _permit: permit })
-            }
-        };
+        let (held, frame, memory) = admit(frame, reading.take(), &holding, ctx).await;
         let reply = api::dispatch(frame, memory, &mut session, ctx).await;
         let response = match &reply {
             Reply::Ready(response) => Some(unsent.charge(response.memory(), ctx.budgets.responses()).await),
@@ -167,6 +148,51 @@ async fn read_all(
         }
         if let Some(why) = last {
             return ReadEnd::Malformed(why);
+        }
+    }
+}
+
+/// Waits until there is room to read the large request that has begun to come; `None` while there is none, or its first
+/// bytes do not tell yet whose room it takes.
+async fn begin_large(
+    frames: &FrameReader,
+    holding: &Held,
+    ctx: &Context,
+    shutdown: &mut Shutdown,
+) -> Result<Option<Arriving>, ReadEnd> {
+    let Some((len, begins)) = frames.large() else { return Ok(None) };
+    let known = api::budget_of(begins, &ctx.partitions(), &ctx.budgets);
+    let budget = match known {
+        Some(budget) => budget,
+        None if begins.len() < TELLS_WITHIN => return Ok(None),
+        None => ctx.budgets.large(),
+    };
+    let begun = clock::timeout_at(clock::now() + WHOLE_WITHIN, holding.begin(begins, len, budget));
+    select! {
+        _ = shutdown.signaled() => Err(ReadEnd::Shutdown),
+        begun = begun => match begun {
+            Ok(begun) => Ok(Some(begun)),
+            Err(_) => Err(ReadEnd::NoRoom { len, of: budget.name().to_owned() }),
+        },
+    }
+}
+
+/// What a request that is here holds; waits for the place of a small one.
+async fn admit(
+    frame: Bytes,
+    arriving: Option<Arriving>,
+    holding: &Held,
+    ctx: &Context,
+) -> (OwnedSemaphorePermit, Bytes, Memory) {
+    match arriving {
+        Some(Arriving { held, memory, budget, .. }) if budget.is(ctx.budgets.large()) => {
+            (held, frame, Memory::Call { _permit: memory })
+        }
+        Some(Arriving { held, memory, .. }) => (held, charged(frame, memory), Memory::Frame),
+        None => {
+            let held = holding.place(&frame, frame.len()).await;
+            let permit = ctx.budgets.requests().take_beyond(frame.len());
+            (held, frame, Memory::Call { _permit: permit })
         }
     }
 }

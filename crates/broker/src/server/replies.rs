@@ -133,31 +133,13 @@ pub(super) async fn send_all(
             },
         };
         let mut sending = vec![];
-        let mut bytes = 0;
         let Queued { reply, timer, _held, response: share } = first;
         match resolve(reply).await {
             Err(reason) => return SendEnd::Closed(reason),
             Ok(None) => timer.done(),
-            Ok(Some(response)) => {
-                bytes += response.memory();
-                sending.push(Sending::new(response, timer, share, memory));
-            }
+            Ok(Some(response)) => sending.push(Sending::new(response, timer, share, memory)),
         }
-        // What is ready behind it goes out in the same write.
-        while sending.len() < GATHERED_REPLIES_MAX && bytes < GATHERED_BYTES_MAX && !memory.is_full() {
-            let Ok(queued) = queue.try_recv() else { break };
-            match resolve_now(queued) {
-                Resolved::Now(response, timer, share) => {
-                    bytes += response.memory();
-                    sending.push(Sending::new(response, timer, share, memory));
-                }
-                Resolved::Nothing(timer) => timer.done(),
-                Resolved::Later(queued) => {
-                    next = Some(queued);
-                    break;
-                }
-            }
-        }
+        next = gather(&mut queue, &mut sending, memory);
         if norn_env::buggify!("replies are slow to leave") {
             clock::sleep(Duration::from_millis(200)).await;
         }
@@ -182,6 +164,22 @@ pub(super) async fn send_all(
         }
         shares.clear();
     }
+}
+
+/// Adds what is ready behind the first reply, to go out in the same write. Gives the first that is not.
+fn gather(queue: &mut mpsc::Receiver<Queued>, sending: &mut Vec<Sending>, memory: &Budget) -> Option<Queued> {
+    let mut bytes: usize = sending.iter().map(|one| one.response.memory()).sum();
+    while sending.len() < GATHERED_REPLIES_MAX && bytes < GATHERED_BYTES_MAX && !memory.is_full() {
+        match resolve_now(queue.try_recv().ok()?) {
+            Resolved::Now(response, timer, share) => {
+                bytes += response.memory();
+                sending.push(Sending::new(response, timer, share, memory));
+            }
+            Resolved::Nothing(timer) => timer.done(),
+            Resolved::Later(queued) => return Some(queued),
+        }
+    }
+    None
 }
 
 /// What leaves with the next write.
