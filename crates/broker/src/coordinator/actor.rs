@@ -193,7 +193,7 @@ impl Actor {
 
     /// Hands a batch to the partition, in the order of the actions, and waits for its commit on the side.
     async fn append(&mut self, token: AppendToken, records: &[Record]) {
-        let timeout = if norn_env::buggify!("a coordinator gives up on an append early", 0.3) {
+        let timeout = if norn_env::buggify!("a coordinator gives up on an append early", 0.02) {
             Duration::from_millis(5)
         } else {
             APPEND_TIMEOUT
