@@ -30,30 +30,48 @@ const HELD_BYTES_MAX: u32 = 1 << 20;
 const BEHIND_MAX: Duration = Duration::from_secs(5);
 
 /// The pace at which a large request has to come while others wait for the memory. librdkafka gives up a request after
-/// 60 s and Java's client after 30 s, so one that takes longer is not waited for at its other end either. Nor is memory for one waited for any longer.
+/// 60 s and Java's client after 30 s, so one that takes longer is not waited for at its other end either. Nor is memory for
+/// one waited for any longer.
 pub(super) const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 
+/// One connection's room for [`HELD_BYTES_MAX`] bytes.
+struct Room(Arc<Semaphore>);
+
+impl Room {
+    fn new() -> Self {
+        Room(Arc::new(Semaphore::new(HELD_BYTES_MAX as usize)))
+    }
+
+    /// Waits until the peer has taken so much that there is room for `bytes`; more than there can be take all of it.
+    async fn take(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(HELD_BYTES_MAX);
+        let room = self.0.clone().acquire_many_owned(bytes);
+        let held = task::wait(|| "the peer to take earlier replies".into(), room).await;
+        held.expect("the semaphore is never closed")
+    }
+
+    fn free(&self) -> usize {
+        self.0.available_permits()
+    }
+}
+
 /// What one connection may have waiting for replies.
-pub(super) struct Held(Arc<Semaphore>);
+pub(super) struct Held(Room);
 
 impl Held {
     pub fn new() -> Self {
-        Held(Arc::new(Semaphore::new(HELD_BYTES_MAX as usize)))
+        Held(Room::new())
     }
 
     /// Whether a reply is owed, apart from the one to the request that is being read.
     pub fn owes_replies(&self, reading: Option<&Arriving>) -> bool {
         let own = reading.map_or(0, |arriving| arriving.held.num_permits());
-        self.0.available_permits() + own < HELD_BYTES_MAX as usize
+        self.0.free() + own < HELD_BYTES_MAX as usize
     }
 
     /// Waits for the place of a request of `len` bytes, of which `begins` is known.
     pub async fn place(&self, begins: &[u8], len: usize) -> OwnedSemaphorePermit {
-        let holds = if api::is_produce(begins) { 1 } else { len };
-        let holds = u32::try_from(holds).unwrap_or(u32::MAX).clamp(1, HELD_BYTES_MAX);
-        let room = self.0.clone().acquire_many_owned(holds);
-        let held = task::wait(|| "the peer to take earlier replies".into(), room).await;
-        held.expect("the semaphore is never closed")
+        self.0.take(if api::is_produce(begins) { 1 } else { len.max(1) }).await
     }
 
     /// Waits for the place and the memory of a large request that is still to come.
@@ -65,7 +83,7 @@ impl Held {
 }
 
 /// The responses of one connection that are made and not sent.
-pub(super) struct Unsent(Arc<Semaphore>);
+pub(super) struct Unsent(Room);
 
 /// A response's share of what its connection and all connections may have unsent, freed when dropped.
 pub(crate) struct UnsentShare {
@@ -75,29 +93,22 @@ pub(crate) struct UnsentShare {
 
 impl Unsent {
     pub fn new() -> Self {
-        Unsent(Arc::new(Semaphore::new(HELD_BYTES_MAX as usize)))
+        Unsent(Room::new())
     }
 
     /// Waits until the peer has taken so many of the earlier responses that one of `bytes` may wait behind them. While the
     /// memory of all connections is short, one at a time may wait on each: so none depends on the peer of another.
     pub async fn charge(&self, bytes: usize, all: &Budget) -> UnsentShare {
         let bytes = bytes.max(1);
-        let own = u32::try_from(bytes).unwrap_or(u32::MAX).min(HELD_BYTES_MAX);
-        let held = self.room(own).await;
+        let held = self.0.take(bytes).await;
         let memory = match all.try_take(bytes) {
             Some(memory) => memory,
             None => {
-                drop(self.room(HELD_BYTES_MAX - own).await);
+                drop(self.0.take(HELD_BYTES_MAX as usize - held.num_permits()).await);
                 all.take_beyond(bytes)
             }
         };
         UnsentShare { _held: held, _memory: memory }
-    }
-
-    async fn room(&self, bytes: u32) -> OwnedSemaphorePermit {
-        let room = self.0.clone().acquire_many_owned(bytes);
-        let held = task::wait(|| "the peer to take earlier responses".into(), room).await;
-        held.expect("the semaphore is never closed")
     }
 }
 
