@@ -176,3 +176,32 @@ fn retention_comes_however_full_the_queue_is() {
         clock::timeout_at(soon(), task).await.unwrap().unwrap();
     });
 }
+
+#[test]
+fn a_log_that_fails_lets_go_of_records_that_were_written_and_not_submitted_to_a_sync() {
+    norn_env::testing::run(|| async {
+        let root = tempfile::tempdir().unwrap();
+        let Running { queue, task, _dir, .. } = start(root.path(), 0).await;
+        // The name of the log's next segment is taken.
+        let disk = Disk::open(root.path()).unwrap();
+        disk.create_dir_all("t-0/00000000000000000001.log").await.unwrap();
+        let bytes: Arc<[u8]> = Arc::from(&batch().bytes[..]);
+        let append = || {
+            let (reply, answer) = oneshot::channel();
+            let batch = Batch { bytes: Bytes::from_owner(bytes.clone()), ..batch() };
+            let (acks, deadline, origin) = (Acks::All, soon(), Origin::Client);
+            queue.try_send(Message::Produce(Produce { batch, acks, deadline, origin, reply })).unwrap();
+            answer
+        };
+        // Taken from the queue together: the first is written, and the second fails before they are submitted.
+        let [_first, second] = [append(), append()];
+        assert_eq!(second.await.unwrap().unwrap_err(), ErrorCode::KafkaStorageError);
+        let deadline = soon();
+        while Arc::strong_count(&bytes) > 1 {
+            assert!(clock::now() < deadline, "records are held that nobody makes durable");
+            clock::sleep(Duration::from_millis(1)).await;
+        }
+        drop(queue);
+        clock::timeout_at(soon(), task).await.unwrap().unwrap();
+    });
+}

@@ -309,3 +309,43 @@ async fn send_range(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    /// A reply that waits for nothing any more, and whose response of so many bytes is made when its turn comes.
+    fn waiting(len: usize) -> Queued {
+        let made = async move { Response::bytes(Bytes::from(vec![0; len])) };
+        let held = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a free permit");
+        let timer = Metrics::new(&[]).request_started(None);
+        Queued { reply: Reply::Waiting(Box::pin(made)), timer, _held: held, response: None }
+    }
+
+    #[test]
+    fn no_more_responses_are_made_than_there_is_memory_for() {
+        norn_env::testing::run(|| async {
+            let memory = Budget::new("memory", 1000);
+            let (tx, mut queue) = mpsc::channel(3);
+            for _ in 0..3 {
+                assert!(tx.try_send(waiting(600)).is_ok());
+            }
+            let mut sending = vec![];
+            let others = memory.take_beyond(1000);
+            assert!(gather(&mut queue, &mut sending, &memory).is_none());
+            assert!(sending.is_empty(), "other connections hold all of it");
+            drop(others);
+            for made in [2usize, 1, 0] {
+                assert!(gather(&mut queue, &mut sending, &memory).is_none());
+                assert_eq!((sending.len(), memory.used()), (made, 600 * made as u64));
+                // They are sent.
+                sending.clear();
+            }
+        });
+    }
+}

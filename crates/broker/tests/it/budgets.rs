@@ -8,8 +8,8 @@ use kafka_protocol::{
     messages::{
         metadata_request::MetadataRequestTopic,
         offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
-        DescribeLogDirsRequest, FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest,
-        OffsetFetchRequest, ProduceRequest,
+        DescribeLogDirsRequest, FetchRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
+        MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest,
     },
     protocol::Request,
 };
@@ -20,10 +20,10 @@ use norn_env::{
 };
 use norn_protocol::{
     batch::{build_batch, BatchOptions, Record},
-    client::topic_name,
+    client::{encode_request, topic_name},
 };
 
-use crate::support::{batch, produce_request, text, Client, Node, PATIENCE};
+use crate::support::{batch, fetch_request, produce_request, text, Client, Node, PATIENCE};
 
 const REQUEST_TIMED_OUT: i16 = 7;
 
@@ -183,4 +183,62 @@ fn a_disk_that_hangs_keeps_only_its_own_producers_waiting() {
 fn partition_in(described: &kafka_protocol::messages::DescribeLogDirsResponse, dir: &str) -> i32 {
     let dir = described.results.iter().find(|one| one.log_dir.as_str() == dir).unwrap();
     dir.topics[0].partitions[0].partition_index
+}
+
+#[test]
+fn a_produce_holds_nothing_while_its_answer_waits_and_its_records_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    run(move || async move {
+        let node = Node::start(&path, &[]).await;
+        let label = path.display().to_string();
+        let mut client = node.connect().await;
+        for topic in ["t", "idle"] {
+            client.create_topic(topic, 1, &[]).await;
+        }
+        // Answers leave in the order of the requests: that to the Produce waits behind the long poll.
+        let mut producer = node.connect().await;
+        producer.send(12, &fetch_request("idle", 0, 50_000)).await;
+        let whole = encode_request(2, 9, Some("test"), &large("t", 0, 200_000)).unwrap();
+        producer.send_bytes(whole.slice(..100_000)).await;
+        wait_until(|| used(&node, "data", &label) >= 200_000, "the request is charged").await;
+        producer.send_bytes(whole.slice(100_000..)).await;
+        wait_until(|| used(&node, "data", &label) == 0, "nothing of the request is held").await;
+        client.produce("idle", 0, batch(&["v"])).await;
+        let polled = producer.receive::<FetchRequest>(12).await.unwrap();
+        let records = polled.responses[0].partitions[0].records.as_ref();
+        assert!(records.is_some_and(|records| !records.is_empty()), "it was held until the long poll ended");
+        assert_eq!(error_of(&producer.receive::<ProduceRequest>(9).await.unwrap()), 0);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_heartbeat_waits_for_no_other_small_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    run(move || async move {
+        // 4 KiB for small requests, 16 KiB for records.
+        let node = Node::start(&path, &[("queued.max.request.bytes", "32768")]).await;
+        let label = path.display().to_string();
+        let mut client = node.connect().await;
+        client.create_topic("t", 1, &[]).await;
+        // All but the end of a large Produce: it is on pace, so that it keeps the room for records for a minute.
+        let mut slow = node.connect().await;
+        let whole = encode_request(1, 9, Some("test"), &large("t", 0, 20_000)).unwrap();
+        slow.send_bytes(whole.slice(..whole.len() - 1000)).await;
+        wait_until(|| used(&node, "data", &label) == 16 << 10, "the room for records is taken").await;
+        // One that waits for that room, and takes all of that for small requests meanwhile.
+        let mut small = node.connect().await;
+        small.send(9, &large("t", 0, 5000)).await;
+        let is_taken = || used(&node, "requests", "") >= 4 << 10;
+        wait_until(is_taken, "the room for small requests is taken").await;
+        client.ask(4, &HeartbeatRequest::default().with_group_id(GroupId(text("g")))).await;
+        assert!(is_taken(), "the heartbeat waited until the Produce was given up");
+        slow.send_bytes(whole.slice(whole.len() - 1000..)).await;
+        for mut producer in [slow, small] {
+            assert_eq!(error_of(&producer.receive::<ProduceRequest>(9).await.unwrap()), 0);
+        }
+        node.stop().await;
+    });
 }

@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::{text, Client, Node, PATIENCE};
+use crate::support::{batch, fetch_request, text, Client, Node, PATIENCE};
 use kafka_protocol::messages::{
     delete_topics_request::DeleteTopicState,
     offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
     offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics},
     offset_fetch_response::OffsetFetchResponseGroup,
-    DeleteGroupsRequest, DeleteTopicsRequest, FindCoordinatorRequest, GroupId, ListGroupsRequest,
-    OffsetCommitRequest, OffsetFetchRequest,
+    DeleteGroupsRequest, DeleteTopicsRequest, FetchRequest, FindCoordinatorRequest, GroupId,
+    ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetFetchResponse,
 };
 use norn_env::clock;
 use norn_protocol::client::topic_name;
@@ -202,4 +202,57 @@ fn commit_of_one(group: &str) -> OffsetCommitRequest {
         .with_group_id(GroupId(text(group)))
         .with_generation_id_or_member_epoch(-1)
         .with_topics(vec![topic])
+}
+
+/// An OffsetFetch of partition 0 of the topic `t` for each of these groups.
+fn fetch_of_each(groups: &[&str]) -> OffsetFetchRequest {
+    let topic = OffsetFetchRequestTopics::default().with_name(topic_name("t"));
+    let topics = vec![topic.with_partition_indexes(vec![0])];
+    let of_group = |group: &&str| {
+        let asked = OffsetFetchRequestGroup::default().with_group_id(GroupId(text(group)));
+        asked.with_topics(Some(topics.clone()))
+    };
+    OffsetFetchRequest::default().with_groups(groups.iter().map(of_group).collect())
+}
+
+fn offsets_in(response: &OffsetFetchResponse) -> Vec<i64> {
+    response.groups.iter().map(|group| group.topics[0].partitions[0].committed_offset).collect()
+}
+
+#[test]
+fn the_groups_of_a_request_are_read_when_its_turn_to_be_answered_has_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    norn_env::testing::run(move || async move {
+        let (node, mut client) = start(&path, &[]).await;
+        for topic in ["t", "idle"] {
+            client.create_topic(topic, 1, &[]).await;
+        }
+        let groups = ["g", "h"];
+        for group in groups {
+            assert_eq!(commit(&mut client, group, "t", &[(0, 5)]).await, [0]);
+        }
+        // Answers leave in the order of the requests: what is read before the long poll ends would be kept until then. The
+        // commits behind it tell when it was read: each request is handed over before the next one is taken.
+        let mut waiting = node.connect().await;
+        waiting.send(12, &fetch_request("idle", 0, 50_000)).await;
+        waiting.send(8, &fetch_of_each(&groups)).await;
+        for group in groups {
+            waiting.send(8, &commit_of_one(group)).await;
+        }
+        let deadline = clock::now() + PATIENCE;
+        while offsets_in(&client.ask(8, &fetch_of_each(&groups)).await) != [0, 0] {
+            assert!(clock::now() < deadline, "the commits are never applied");
+            clock::sleep(Duration::from_millis(10)).await;
+        }
+        client.produce("idle", 0, batch(&["v"])).await;
+        waiting.receive::<FetchRequest>(12).await.unwrap();
+        let answer = waiting.receive::<OffsetFetchRequest>(8).await.unwrap();
+        assert_eq!(offsets_in(&answer), [0, 0], "it was read before its turn");
+        for _ in groups {
+            let answer = waiting.receive::<OffsetCommitRequest>(8).await.unwrap();
+            assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+        }
+        node.stop().await;
+    });
 }

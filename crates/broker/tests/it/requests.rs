@@ -4,12 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::{batch, produce_request, text, Client, Node};
+use crate::support::{batch, fetch_request as fetch, produce_request, text, Client, Node};
 use bytes::Bytes;
 use kafka_protocol::messages::{
     delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic},
     delete_topics_request::DeleteTopicState,
-    fetch_request::{FetchPartition, FetchTopic},
     offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
     DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse, FindCoordinatorRequest, GroupId,
     OffsetCommitRequest, ProduceRequest,
@@ -22,17 +21,6 @@ const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const LEADER_NOT_AVAILABLE: i16 = 5;
-
-/// A Fetch of partition 0 in version 12.
-fn fetch(topic: &str, offset: i64, wait_ms: i32) -> FetchRequest {
-    let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
-    let topic = FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![partition]);
-    FetchRequest::default()
-        .with_max_wait_ms(wait_ms)
-        .with_min_bytes(1)
-        .with_max_bytes(1 << 20)
-        .with_topics(vec![topic])
-}
 
 fn records(response: &FetchResponse) -> usize {
     let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);

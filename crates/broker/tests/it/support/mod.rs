@@ -7,8 +7,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
+        fetch_request::{FetchPartition, FetchTopic},
         produce_request::{PartitionProduceData, TopicProduceData},
-        CreateTopicsRequest, MetadataRequest, ProduceRequest, ProduceResponse,
+        CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest, ProduceResponse,
     },
     protocol::{Request, StrBytes},
 };
@@ -197,4 +198,15 @@ pub fn produce_request(topic: &str, partition: i32, acks: i16, records: Bytes) -
     let data = PartitionProduceData::default().with_index(partition).with_records(Some(records));
     let topic = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![data]);
     ProduceRequest::default().with_acks(acks).with_timeout_ms(30_000).with_topic_data(vec![topic])
+}
+
+/// A Fetch of partition 0 in version 12.
+pub fn fetch_request(topic: &str, offset: i64, wait_ms: i32) -> FetchRequest {
+    let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![partition]);
+    FetchRequest::default()
+        .with_max_wait_ms(wait_ms)
+        .with_min_bytes(1)
+        .with_max_bytes(1 << 20)
+        .with_topics(vec![topic])
 }

@@ -214,6 +214,30 @@ fn topics_that_are_not_synced_hold_no_bytes_for_the_journal() {
     });
 }
 
+/// Appends a batch; its bytes have a second owner for as long as the log holds any of them.
+async fn append_watched(log: &mut PartitionLog) -> Arc<[u8]> {
+    let (batch, base) = produced(log.end().0, 1, 100);
+    let bytes: Arc<[u8]> = Arc::from(&batch.bytes[..]);
+    let batch = Batch { bytes: Bytes::from_owner(bytes.clone()), ..batch };
+    log.append(&[(batch, base)], LeaderEpoch(0), None).await.unwrap();
+    bytes
+}
+
+#[test]
+fn a_topic_that_is_no_longer_synced_lets_go_of_what_was_held_for_the_journal() {
+    run(|root| async move {
+        let (mut log, _) = open(&root, &small(), None).await;
+        let bytes = append_watched(&mut log).await;
+        log.set_config(small());
+        assert_eq!(Arc::strong_count(&bytes), 2, "the next sync may copy them into the journal");
+        log.set_config(LogConfig { flush: FlushMode::Async, ..small() });
+        assert_eq!(Arc::strong_count(&bytes), 1);
+        // What was written is still to be synced when the segment is closed, in place.
+        let ranges = log.dirty.take();
+        assert_eq!((ranges.len(), ranges[0].len), (1, bytes.len() as u64));
+    });
+}
+
 #[test]
 fn a_large_dirty_range_is_left_to_be_synced_in_place() {
     run(|root| async move {
@@ -295,6 +319,22 @@ fn an_operation_that_is_dropped_takes_the_log_offline() {
         assert!(log.roll().now_or_never().is_none());
         let refused = log.append(&[produced(1, 1, 10)], LeaderEpoch(0), None).await;
         assert!(matches!(refused, Err(LogError::Offline { .. })));
+    });
+}
+
+#[test]
+fn a_log_that_is_offline_lets_go_of_what_no_sync_takes_any_more() {
+    run(|root| async move {
+        let (mut log, _) = open(&root, &small(), None).await;
+        let bytes = append_watched(&mut log).await;
+        // The name of the next segment is taken.
+        let taken = format!("t-0/{}", segment_name(1));
+        Disk::open(&root).unwrap().create_dir_all(&taken).await.unwrap();
+        assert!(log.roll().await.is_err());
+        assert!(log.fault().is_some() && log.sync().await.is_err());
+        assert_eq!(Arc::strong_count(&bytes), 2, "nobody has taken them");
+        log.give_up();
+        assert_eq!(Arc::strong_count(&bytes), 1);
     });
 }
 
