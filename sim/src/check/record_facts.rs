@@ -9,7 +9,7 @@ use super::context::CheckContext;
 use super::event::{Event, Seen, Tp};
 use super::log::Log;
 
-/// Times that the broker gave, by offset and epoch.
+/// Times that the broker gave, by offset and epoch; without the epoch (-1) if nothing was lost since.
 type Given = BTreeMap<(i64, i32), i64>;
 
 pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
@@ -28,10 +28,12 @@ pub fn check(log: &Log<'_>, ctx: &CheckContext) -> Vec<String> {
         }));
         if facts.append_time {
             // Where unsynced bytes may be lost, their offsets are given out again in another epoch.
+            let may_lose = !facts.sync && ctx.lost_between(span.sent, Duration::MAX);
             let known = given.entry(tp).or_default();
             found.extend(records.iter().find_map(|seen| {
                 let (offset, time) = (seen.offset, seen.timestamp);
-                let first = *known.entry((offset, seen.epoch)).or_insert(time);
+                let epoch = if may_lose { seen.epoch } else { -1 };
+                let first = *known.entry((offset, epoch)).or_insert(time);
                 let other = (first != time).then_some(first)?;
                 Some(format!("{tp}: offset {offset} has time {other}, and {time} for {}", at()))
             }));
@@ -73,8 +75,8 @@ fn untold(log: &Log<'_>, ctx: &CheckContext, given: &BTreeMap<&Tp, Given>, event
             "{tp}: the answer at {done:.3} s tells the time {told} for offset {base}, whose producer's counts"
         ));
     }
-    // What was lost, and had this offset before, is of an earlier epoch.
-    let (_, has) = given.get(tp)?.range((*base, i32::MIN)..=(*base, i32::MAX)).next_back()?;
+    // What had this offset before and was lost is none of this.
+    let has = given.get(tp)?.get(&(*base, -1))?;
     if has == told {
         return None;
     }
@@ -89,6 +91,14 @@ mod tests {
 
     fn topic_with(append_time: bool) -> Event {
         Event::Topic { topic: tp().topic, facts: TopicFacts { sync: true, trim: Trim::Never, append_time } }
+    }
+
+    /// A topic that promises nothing across a loss of power.
+    fn async_topic() -> Event {
+        Event::Topic {
+            topic: tp().topic,
+            facts: TopicFacts { sync: false, trim: Trim::Never, append_time: true },
+        }
     }
 
     fn read_of(seen: Seen) -> Event {
@@ -138,5 +148,23 @@ mod tests {
         assert_eq!(read(None, &[at(70)]), 1);
         assert_eq!(read(Some(70), &[Seen { appended: false, ..at(70) }]), 1);
         assert_eq!(verdict(&[topic_with(false), acked_with(Some(70))]), 1);
+    }
+
+    #[test]
+    fn a_record_that_was_lost_says_nothing_of_the_next_at_its_offset() {
+        let at = |timestamp| Seen { timestamp, appended: true, created: 9, ..seen(5, 0) };
+        let told = |lost: u64| {
+            let ctx = CheckContext { losses: vec![secs(lost)..=secs(lost)], ..ctx() };
+            let acked = match acked_with(Some(80)) {
+                Event::Acked { tp, first, count, base, append_time, .. } => {
+                    Event::Acked { tp, first, count, base, append_time, span: span(6, 7) }
+                }
+                other => other,
+            };
+            check(&Log::of(&[async_topic(), read_of(at(70)), acked]), &ctx).len()
+        };
+        // Read from 3 to 4, acknowledged from 6 to 7.
+        assert_eq!(told(5), 0);
+        assert_eq!(told(2), 1);
     }
 }
