@@ -11,6 +11,7 @@ use super::{Compression, DecompressError};
 /// frame's header can make it reserve.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+const LZ4_MAGIC: &[u8] = &[0x04, 0x22, 0x4d, 0x18];
 /// A zstd decoder's tables and its buffer for a block.
 const ZSTD_BASE: usize = 512 << 10;
 /// zlib's window and tables.
@@ -70,7 +71,10 @@ fn open(codec: Compression, packed: Cursor<Bytes>) -> io::Result<Inner> {
         Compression::None => Inner::Plain(packed),
         Compression::Gzip => Inner::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(packed))),
         Compression::Snappy => Inner::Snappy(Unsnap::new(packed.into_inner())),
-        Compression::Lz4 => Inner::Lz4(Some(lz4::Decoder::new(packed)?)),
+        Compression::Lz4 => {
+            check_lz4_frame(packed.get_ref())?;
+            Inner::Lz4(Some(lz4::Decoder::new(packed)?))
+        }
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
@@ -81,6 +85,20 @@ fn open(codec: Compression, packed: Cursor<Bytes>) -> io::Result<Inner> {
 
 fn malformed(codec: Compression, error: &io::Error) -> DecompressError {
     DecompressError::Malformed { codec, reason: error.to_string() }
+}
+
+/// Refuses what liblz4 reads and Kafka's Java consumers do not (`Lz4BlockInputStream`): they would stop at it for ever.
+fn check_lz4_frame(packed: &[u8]) -> io::Result<()> {
+    let refused = |reason: &str| Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    let Some(header) = packed.strip_prefix(LZ4_MAGIC) else {
+        return refused("the bytes do not begin with an LZ4 frame");
+    };
+    // The frame descriptor's first byte: version, independent blocks, checksums, size, reserved, dictionary.
+    match header.first() {
+        Some(flags) if flags & 0x20 == 0 => refused("the blocks of the LZ4 frame depend on each other"),
+        Some(flags) if flags & 0x01 != 0 => refused("the LZ4 frame needs a dictionary"),
+        _ => Ok(()),
+    }
 }
 
 /// A frame that ends before its end mark stops Kafka's consumers, while liblz4 only has nothing more to give.

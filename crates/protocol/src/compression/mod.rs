@@ -158,6 +158,29 @@ mod tests {
     }
 
     #[test]
+    fn lz4_that_kafkas_consumers_do_not_read_is_malformed() {
+        let plain: Vec<u8> = (0..100_000u32).flat_map(|i| i.to_be_bytes()).collect();
+        let frame = |mode| {
+            let mut encoder = lz4::EncoderBuilder::new().block_mode(mode).build(vec![]).unwrap();
+            io::Write::write_all(&mut encoder, &plain).unwrap();
+            encoder.finish().0
+        };
+        let refused = |packed: Vec<u8>| match unpack(Compression::Lz4, &packed.into()) {
+            Err(DecompressError::Malformed { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        };
+        let read = frame(lz4::BlockMode::Independent);
+        assert_eq!(unpack(Compression::Lz4, &read.clone().into()).unwrap(), plain);
+        let linked = refused(frame(lz4::BlockMode::Linked));
+        assert_eq!(linked, "the blocks of the LZ4 frame depend on each other");
+        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 7][..], &read].concat();
+        assert_eq!(refused(skippable), "the bytes do not begin with an LZ4 frame");
+        let mut dictionary = read;
+        dictionary[4] |= 1;
+        assert_eq!(refused(dictionary), "the LZ4 frame needs a dictionary");
+    }
+
+    #[test]
     fn a_decoder_says_what_memory_it_takes() {
         let plain = vec![7; 1 << 20];
         for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
