@@ -141,6 +141,7 @@ fn created(
             .with_read_only(false)
     });
     answer
+        .with_error_message(None)
         .with_topic_id(id.0)
         .with_num_partitions(assignments.len() as i32)
         .with_replication_factor(assignments.first().map_or(0, Vec::len) as i16)

@@ -89,9 +89,10 @@ fn described(
         }
         BROKER if name.is_empty() || name.parse() == Ok(ctx.node.0) => {
             let cluster = image.cluster_configs().clone();
-            let broker = image.broker_configs(ctx.node).cloned().unwrap_or_default();
+            // An empty name asks for what is set for all brokers, whatever counts on this one.
+            let own = image.broker_configs(ctx.node).filter(|_| !name.is_empty());
+            let broker = own.cloned().unwrap_or_default();
             let all = describe(&ctx.config, &Overrides { cluster, broker }, task::threads());
-            // An empty name asks for what is set for all brokers.
             let kept = |one: &Described| !name.is_empty() || one.source == ConfigSource::DynamicDefaultBroker;
             Ok(all.into_iter().filter(kept).collect())
         }

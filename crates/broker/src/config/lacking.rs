@@ -41,22 +41,26 @@ const POOLS: &[&str] = &[
     "num.network.threads",
 ];
 
-/// Names that Kafka knows and does not describe: internal ones, and those of its authorizer.
+/// Names that Kafka knows and does not describe: internal ones, those of its authorizer, and quotas that are only ever set
+/// dynamically.
 const UNDESCRIBED: &[&str] = &[
     "allow.everyone.if.no.acl.found",
     "controller.performance.always.log.threshold.ms",
     "controller.performance.sample.period.ms",
+    "follower.replication.throttled.rate",
     "group.consumer.regex.refresh.interval.ms",
     "group.share.initialize.retry.interval.ms",
     "group.share.persister.class.name",
     "internal.metadata.delete.delay.millis",
     "internal.metadata.log.segment.bytes",
     "internal.metadata.max.batch.size.in.bytes",
+    "leader.replication.throttled.rate",
     "log.initial.task.delay.ms",
     "remote.log.index.file.cache.ttl.ms",
     "remote.log.manager.task.retry.backoff.max.ms",
     "remote.log.manager.task.retry.backoff.ms",
     "remote.log.manager.task.retry.jitter",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
     "server.max.startup.time.ms",
     "share.coordinator.cold.partition.snapshot.interval.ms",
     "share.coordinator.state.topic.prune.interval.ms",

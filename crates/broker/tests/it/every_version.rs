@@ -439,6 +439,9 @@ async fn topics(run: &mut Run) {
         let response = run.ask(version, "create", request.clone()).await.unwrap();
         let errors: Vec<i16> = response.topics.iter().map(|topic| topic.error_code).collect();
         assert_eq!(errors, [0, 36, 17, 38, 40], "version {version}");
+        for topic in response.topics.iter().filter(|_| version >= 1) {
+            assert_eq!(topic.error_message.is_some(), topic.error_code != 0, "version {version}");
+        }
     }
     for version in served(ApiKey::CreatePartitions) {
         run.ask(version, "empty", CreatePartitionsRequest::default()).await;

@@ -71,6 +71,8 @@ fn alter_configs_replaces_what_is_set() {
         let mut client = node.connect().await;
         client.create_topic("t", 1, &[("segment.bytes", " 2000000 ")]).await;
         assert_eq!(own(&mut client, "t").await["segment.bytes"], "2000000", "without the blanks");
+        assert_eq!(set(&mut client, TOPIC, "t", "cleanup.policy", "compact , delete").await, (0, None));
+        assert_eq!(own(&mut client, "t").await["cleanup.policy"], "compact,delete");
         assert_eq!(replace(&mut client, TOPIC, "t", &[("retention.ms", Some(" 5 "))]).await, (0, None));
         let only = BTreeMap::from([("retention.ms".to_owned(), "5".to_owned())]);
         assert_eq!(own(&mut client, "t").await, only);
@@ -106,6 +108,9 @@ fn a_setting_of_one_broker_counts_over_that_of_all_and_survives_a_restart() {
         };
         let expected = [("9", 2), ("7", 3), ("168", 5)].map(|(value, source)| (value.to_owned(), source));
         assert_eq!(places(describe(&mut client, BROKER, "1").await, "log.retention.ms"), expected);
+        let of_all = describe(&mut client, BROKER, "").await;
+        assert_eq!(of_all.len(), 1);
+        assert_eq!(places(of_all, "log.retention.ms"), expected[1..]);
         let expected =
             [("9", 2), ("7", 3), ("604800000", 5)].map(|(value, source)| (value.to_owned(), source));
         assert_eq!(places(describe(&mut client, TOPIC, "t").await, "retention.ms"), expected);
@@ -124,6 +129,8 @@ fn a_setting_that_norn_lacks_is_taken_at_its_default_and_else_refused_with_the_r
         let mut client = node.connect().await;
         for broker in ["", "1"] {
             assert_eq!(set(&mut client, BROKER, broker, "num.io.threads", "8").await, (0, None));
+            let (unbounded, throttled) = (i64::MAX.to_string(), "leader.replication.throttled.rate");
+            assert_eq!(set(&mut client, BROKER, broker, throttled, &unbounded).await, (0, None));
             let (code, message) = set(&mut client, BROKER, broker, "num.io.threads", "9").await;
             assert_eq!(code, INVALID_CONFIG);
             let reason =

@@ -218,12 +218,21 @@ impl ConfigDef {
         number.filter(|number| self.in_bounds(*number, |bound| bound)).ok_or_else(|| self.refuse(value))
     }
 
-    /// The value as it is kept: Kafka's `ConfigDef.parseType` takes the blanks around a value away. Those of a password
-    /// may be meant.
-    pub fn trimmed<'a>(&self, value: &'a str) -> &'a str {
+    /// The value as it is kept: as Kafka's `ConfigDef.convertToString` writes what it has read. A password is kept as it is,
+    /// blanks around it may be meant.
+    pub fn canonical(&self, value: &str) -> String {
         match self.kind {
-            ConfigType::Password => value,
-            _ => value.trim(),
+            ConfigType::Password => value.to_owned(),
+            ConfigType::List => list(value).join(","),
+            ConfigType::Boolean | ConfigType::Int | ConfigType::Short | ConfigType::Long => {
+                let number = self.number(value);
+                let written = number.map(|number| match self.kind {
+                    ConfigType::Boolean => (number != 0).to_string(),
+                    _ => number.to_string(),
+                });
+                written.unwrap_or_else(|_| value.trim().to_owned())
+            }
+            ConfigType::Double | ConfigType::String | ConfigType::Class => value.trim().to_owned(),
         }
     }
 
@@ -338,10 +347,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_kept_without_the_blanks_around_it() {
-        assert_eq!(BYTES.trimmed(" 12 "), "12");
-        let password = ConfigDef::new("some.password", ConfigType::Password, None, "");
-        assert_eq!(password.trimmed(" a "), " a ");
+    fn a_value_is_kept_as_kafka_writes_it() {
+        let kept = |kind, value| ConfigDef::new("some.name", kind, None, "").canonical(value);
+        assert_eq!(kept(ConfigType::Int, " +12 "), "12");
+        assert_eq!(kept(ConfigType::Boolean, "TRUE "), "true");
+        assert_eq!(kept(ConfigType::List, " compact , delete,"), "compact,delete");
+        assert_eq!(kept(ConfigType::String, " a b "), "a b");
+        assert_eq!(kept(ConfigType::Password, " a "), " a ");
     }
 
     #[test]

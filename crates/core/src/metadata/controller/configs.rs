@@ -174,7 +174,7 @@ fn changes(
         let Some(value) = &edit.value else { return Err(AdminError::NullEdit { name }) };
         let change = match edit.op {
             ConfigOp::Set | ConfigOp::Delete => {
-                ConfigChange { name, value: Some(def.trimmed(value).to_owned()), expected: None }
+                ConfigChange { name, value: Some(def.canonical(value)), expected: None }
             }
             ConfigOp::Append => {
                 let mut entries = entries(def, inherited, "APPEND")?;

@@ -123,7 +123,7 @@ fn new_configs(
             return Err(AdminError::NullConfig { name: name.clone() });
         };
         def.check(value)?;
-        configs.insert(name.clone(), def.trimmed(value).to_owned());
+        configs.insert(name.clone(), def.canonical(value));
     }
     let with_them = ConfigLayers { topic: &configs, ..*layers };
     TopicConfig::resolve(&with_them)?;
