@@ -71,10 +71,13 @@ impl Opened {
 fn obstacle(root: &Path) -> Option<io::Error> {
     let missing_or_no_dir = |path: &&Path| fs::metadata(path).map_or(true, |found| !found.is_dir());
     let at = root.ancestors().filter(missing_or_no_dir).find(|path| fs::symlink_metadata(path).is_ok())?;
-    let (kind, what) = match fs::read_link(at) {
-        Ok(target) if fs::metadata(at).is_err() => (
-            io::ErrorKind::NotFound,
-            format!("is a symbolic link to {}, which does not exist", target.display()),
+    let (kind, what) = match (fs::read_link(at), fs::metadata(at)) {
+        (Ok(target), Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            (error.kind(), format!("is a symbolic link to {}, which does not exist", target.display()))
+        }
+        (Ok(target), Err(error)) => (
+            error.kind(),
+            format!("is a symbolic link to {}, which cannot be followed: {error}", target.display()),
         ),
         _ => (io::ErrorKind::NotADirectory, "is not a directory".to_owned()),
     };
@@ -382,6 +385,10 @@ mod tests {
             format!("{} is a symbolic link to /nowhere/at/all, which does not exist", link.display());
         assert_eq!(refused(&link), dangling);
         assert_eq!(refused(&link.join("below")), dangling);
+        let own = dir.path().join("loop");
+        std::os::unix::fs::symlink(&own, &own).unwrap();
+        let told = refused(&own);
+        assert!(told.contains("which cannot be followed: Too many levels of symbolic links"), "{told}");
         let no_directory = format!("{} is not a directory", file.display());
         assert_eq!(refused(&file), no_directory);
         assert_eq!(refused(&file.join("below")), no_directory);
