@@ -1,5 +1,6 @@
 //! Opening a log: creating it, taking it over after a clean shutdown, or recovering it after a crash.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -94,14 +95,9 @@ impl Opening {
             let recovered = recovery.segment(base, len, next).await?;
             let reached = recovered.segment.next_offset();
             segments.push(recovered);
-            // What begins behind a cut hangs in the air. (From the last on, so that a crash leaves no hole.)
+            // What begins behind a cut hangs in the air.
             if next.is_some_and(|next| reached < next) {
-                for &(base, len) in files[at + 1..].iter().rev() {
-                    self.report.cut_bytes += len;
-                    let io = |operation| LogError::io(operation, &*self.open.dir);
-                    let path = path(&self.open.dir, base, LOG_SUFFIX);
-                    self.open.disk.remove(&path).await.map_err(io("remove a segment of"))?;
-                }
+                self.remove_segments(&files[at + 1..]).await?;
                 break;
             }
         }
@@ -116,6 +112,20 @@ impl Opening {
         let mut log = self.assemble(&segments, start, snapshots).await?;
         log.recover_epochs(epochs).await?;
         Ok(log)
+    }
+
+    /// Removes the last segments, with their indexes: a segment that begins at such an offset again would take them for its
+    /// own. From the last on, so that a crash leaves no hole.
+    async fn remove_segments(&mut self, segments: &[(Offset, u64)]) -> Result<(), LogError> {
+        let OpenLog { disk, dir, .. } = &self.open;
+        for &(base, len) in segments.iter().rev() {
+            self.report.cut_bytes += len;
+            for suffix in [INDEX_SUFFIX, LOG_SUFFIX] {
+                let removed = missing(disk.remove(&path(dir, base, suffix)).await);
+                removed.map_err(LogError::io("remove a segment of", &**dir))?;
+            }
+        }
+        disk.sync_dir(dir).await.map_err(LogError::io("sync", &**dir))
     }
 
     /// Lists the directory, after completing what a crash during its creation left out: the metadata file is written
@@ -141,11 +151,19 @@ impl Opening {
             disk.sync_dir("").await.map_err(io("sync the parent of"))?;
             metadata::write(disk, dir, id.topic_id).await.map_err(io("write the metadata of"))?;
         }
-        let mut entries = disk.list(dir).await.map_err(io("list"))?;
-        for unfinished in entries.iter().filter(|e| e.name.ends_with(UNFINISHED)) {
-            disk.remove(&format!("{dir}/{}", unfinished.name)).await.map_err(io("clean up"))?;
+        let entries = disk.list(dir).await.map_err(io("list"))?;
+        let segments: BTreeSet<_> = entries.iter().filter_map(|e| parse_name(&e.name, LOG_SUFFIX)).collect();
+        let of_no_segment =
+            |name: &str| parse_name(name, INDEX_SUFFIX).is_some_and(|base: Offset| !segments.contains(&base));
+        let (left, entries): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|e| e.name.ends_with(UNFINISHED) || of_no_segment(&e.name));
+        for left in &left {
+            disk.remove(&format!("{dir}/{}", left.name)).await.map_err(io("clean up"))?;
         }
-        entries.retain(|e| !e.name.ends_with(UNFINISHED));
+        // A loss of power must not bring an index back beside the next segment of its name.
+        if left.iter().any(|e| of_no_segment(&e.name)) {
+            disk.sync_dir(dir).await.map_err(io("sync"))?;
+        }
         Ok(entries)
     }
 

@@ -144,7 +144,7 @@ impl Recovery<'_> {
         });
         let from_start = stored.is_empty();
         let mut scanned = scan(&file, base, len, Known { entries: stored, durable, bound }, interval).await?;
-        if !from_start && !scanned.damages.is_empty() {
+        if !from_start && (!scanned.damages.is_empty() || scanned.scanned == 0) {
             // Perhaps it is the index that is wrong.
             scanned = scan(&file, base, len, Known { entries: Vec::new(), durable, bound }, interval).await?;
         }

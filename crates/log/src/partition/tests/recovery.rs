@@ -297,3 +297,14 @@ fn removed_segments_that_a_loss_of_power_brings_back_are_removed_again() {
         }
     });
 }
+
+#[test]
+fn an_index_without_its_segment_does_not_outlive_a_start() {
+    run(|root| async move {
+        drop(open(&root, &small(), None).await);
+        let orphan = format!("t-0/{:020}.index", 7);
+        Disk::open(&root).unwrap().open_file(&orphan, Open::CreateNew).await.unwrap();
+        drop(open(&root, &small(), None).await);
+        assert_eq!(files(&root, ".index").await, Vec::<String>::new());
+    });
+}
