@@ -96,19 +96,22 @@ pub(super) struct Parts<T> {
     parts: Vec<Vec<T>>,
     partitions: usize,
     bytes: usize,
-    bytes_max: usize,
+}
+
+/// Bytes of names and metadata in one part: with the rest of each record well below `message.max.bytes`.
+const PART_BYTES_MAX: usize = 256 << 10;
+
+impl<T> Default for Parts<T> {
+    fn default() -> Self {
+        Parts { parts: vec![], partitions: 0, bytes: 0 }
+    }
 }
 
 impl<T> Parts<T> {
-    /// `bytes_max`: of names and metadata in one part.
-    pub fn new(bytes_max: usize) -> Self {
-        Parts { parts: vec![], partitions: 0, bytes: 0, bytes_max }
-    }
-
-    /// The topic's share that takes its next partition, of `bytes`. `begins`: whether the topic has none yet in the last
+    /// The topic's share that takes its next partition, whose record has names and metadata of `bytes`. `begins`: whether the topic has none yet in the last
     /// part; then, and in a part that begins, `topic` makes one.
     pub fn share(&mut self, begins: &mut bool, bytes: usize, topic: impl FnOnce() -> T) -> Option<&mut T> {
-        let full = self.partitions == PARTITIONS_AT_ONCE || self.bytes + bytes > self.bytes_max;
+        let full = self.partitions == PARTITIONS_AT_ONCE || self.bytes + bytes > PART_BYTES_MAX;
         if self.parts.is_empty() || full {
             self.parts.push(vec![]);
             (self.partitions, self.bytes, *begins) = (0, 0, true);

@@ -23,9 +23,6 @@ use crate::{
 /// OffsetCommit names a group that does not exist as such from this version on.
 const GROUP_ID_NOT_FOUND_SINCE: i16 = 9;
 
-/// Bytes of names and metadata in one part: with the rest of each record well below `message.max.bytes`.
-const PART_BYTES_MAX: usize = 256 << 10;
-
 pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
     let request: OffsetCommitRequest = match call.decode() {
         Ok(request) => request,
@@ -70,7 +67,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
 /// The commits for partitions that exist. At least one part, unless none of the partitions does: the coordinator judges the
 /// member also where there is nothing to commit.
 async fn parts(request: &OffsetCommitRequest, image: &Image) -> Vec<Vec<TopicCommits>> {
-    let mut parts = group::Parts::new(PART_BYTES_MAX);
+    let mut parts = group::Parts::default();
     let mut pace = Pace::default();
     for asked in &request.topics {
         pace.next().await;

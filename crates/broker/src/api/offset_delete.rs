@@ -57,7 +57,7 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
 
 /// The partitions that exist, in parts that the coordinator is given at once; none if none does.
 async fn parts(request: &OffsetDeleteRequest, image: &Image) -> Vec<Vec<(Arc<str>, Vec<PartitionIndex>)>> {
-    let (mut parts, mut pace) = (group::Parts::new(usize::MAX), Pace::default());
+    let (mut parts, mut pace) = (group::Parts::default(), Pace::default());
     for asked in &request.topics {
         pace.next().await;
         let Some(topic) = image.topic_by_name(asked.name.as_str()) else { continue };
@@ -69,7 +69,8 @@ async fn parts(request: &OffsetDeleteRequest, image: &Image) -> Vec<Vec<(Arc<str
             if topic.partition(partition).is_none() {
                 continue;
             }
-            if let Some((_, partitions)) = parts.share(&mut begins, 0, || (name.clone(), vec![])) {
+            let bytes = name.len() + request.group_id.len();
+            if let Some((_, partitions)) = parts.share(&mut begins, bytes, || (name.clone(), vec![])) {
                 partitions.push(partition);
             }
         }

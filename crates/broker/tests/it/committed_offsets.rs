@@ -8,10 +8,11 @@ use crate::support::{batch, fetch_request, text, Client, Node, PATIENCE};
 use kafka_protocol::messages::{
     delete_topics_request::DeleteTopicState,
     offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+    offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic},
     offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics},
     offset_fetch_response::OffsetFetchResponseGroup,
     DeleteGroupsRequest, DeleteTopicsRequest, FetchRequest, FindCoordinatorRequest, GroupId,
-    ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetFetchResponse,
+    ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetFetchResponse,
 };
 use norn_env::clock;
 use norn_protocol::client::topic_name;
@@ -123,6 +124,28 @@ fn a_group_with_more_offsets_than_a_batch_has_tombstones_is_deleted() {
         let (node, mut client) = start(&path, &settings).await;
         assert!(fetch(&mut client, &group, None).await.topics.is_empty(), "a tombstone is missing");
         assert_eq!(list(&mut client).await, Vec::<String>::new());
+        node.stop().await;
+    });
+}
+
+#[test]
+fn offsets_whose_tombstones_do_not_fit_into_one_batch_are_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    norn_env::testing::run(move || async move {
+        let (node, mut client) = start(&path, &[]).await;
+        let group = "g".repeat(9000);
+        client.create_topic("t", 150, &[]).await;
+        let commits: Vec<(i32, i64)> = (0..150).map(|index| (index, 7)).collect();
+        assert_eq!(commit(&mut client, &group, "t", &commits).await, [0; 150]);
+        let partition = |index| OffsetDeleteRequestPartition::default().with_partition_index(index);
+        let topic = OffsetDeleteRequestTopic::default().with_name(topic_name("t"));
+        let topics = vec![topic.with_partitions((0..150).map(partition).collect())];
+        let request = OffsetDeleteRequest::default().with_group_id(GroupId(text(&group)));
+        let deleted = client.ask(0, &request.with_topics(topics)).await;
+        let errors = deleted.topics[0].partitions.iter().map(|one| one.error_code);
+        assert_eq!((deleted.error_code, errors.collect::<Vec<_>>()), (0, vec![0; 150]));
+        assert!(fetch(&mut client, &group, None).await.topics.is_empty());
         node.stop().await;
     });
 }

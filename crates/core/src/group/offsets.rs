@@ -100,12 +100,17 @@ impl Offsets {
         self.in_flight.range((after, Bound::Unbounded)).next().map(|(group, _)| group)
     }
 
-    /// Notes the keys of records that are being appended.
+    /// Notes the keys of records that are being appended. Tokens rise. Of several records of one key in an append the last
+    /// counts: all of them are refused or none.
     pub(super) fn begin(&mut self, token: AppendToken, records: &[Record]) {
         for (group, partition, value) in offset_records(records) {
             let keys = self.in_flight.entry(group.clone()).or_default();
             let topic_id = value.as_ref().map(|value| value.topic_id);
-            keys.entry(partition).or_default().push(InFlight { token, topic_id });
+            let of_key = keys.entry(partition).or_default();
+            match of_key.last_mut().filter(|last| last.token == token) {
+                Some(last) => last.topic_id = topic_id,
+                None => of_key.push(InFlight { token, topic_id }),
+            }
         }
     }
 
@@ -114,7 +119,9 @@ impl Offsets {
         for (group, partition, _) in offset_records(records) {
             let Entry::Occupied(mut keys) = self.in_flight.entry(group.clone()) else { continue };
             if let Entry::Occupied(mut key) = keys.get_mut().entry(partition) {
-                key.get_mut().retain(|in_flight| in_flight.token != token);
+                if let Ok(at) = key.get().binary_search_by_key(&token, |in_flight| in_flight.token) {
+                    key.get_mut().remove(at);
+                }
                 if key.get().is_empty() {
                     key.remove();
                 }
@@ -160,4 +167,43 @@ pub(super) fn tombstone_bytes(group: &str, topic: &str) -> usize {
 /// The tombstone of a committed offset.
 pub(super) fn tombstone(group: &Arc<str>, (topic, partition): Partition) -> Record {
     Record::Offset { group: group.clone(), topic, partition, value: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use norn_protocol::{LeaderEpoch, Offset};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::Millis;
+
+    #[test]
+    fn an_append_counts_once_for_a_key_however_often_it_has_it() {
+        let (group, partition): (Arc<str>, Partition) = ("g".into(), ("t".into(), PartitionIndex(0)));
+        let record = |id: u128| {
+            let value = OffsetValue {
+                offset: Offset(7),
+                leader_epoch: LeaderEpoch::NONE,
+                metadata: "".into(),
+                committed_at: Millis(0),
+                expires_at: None,
+                topic_id: TopicId(Uuid::from_u128(id)),
+            };
+            let (topic, partition) = partition.clone();
+            Record::Offset { group: group.clone(), topic, partition, value: Some(value) }
+        };
+        let mut offsets = Offsets::default();
+        let (first, second) = ([record(1), record(2), record(3)], [record(4), record(4)]);
+        offsets.begin(AppendToken(1), &first);
+        offsets.begin(AppendToken(2), &second);
+        let under_way = |offsets: &Offsets| -> Vec<Option<TopicId>> {
+            offsets.in_flight(&group, &partition).iter().map(|one| one.topic_id).collect()
+        };
+        let id = |id| Some(TopicId(Uuid::from_u128(id)));
+        assert_eq!(under_way(&offsets), [id(3), id(4)]);
+        offsets.end(AppendToken(1), &first);
+        assert_eq!(under_way(&offsets), [id(4)]);
+        offsets.end(AppendToken(2), &second);
+        assert!(!offsets.has_any(&group));
+    }
 }
