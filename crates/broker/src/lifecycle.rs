@@ -351,11 +351,8 @@ async fn form_cluster(
 
 /// Waits until the partitions of the image are open, so that the first client finds them.
 async fn wait_until_open(image: &Image, node: NodeId, mut partitions: watch::Receiver<Arc<PartitionTable>>) {
-    let wanted: usize = image
-        .topics()
-        .map(|topic| topic.partitions.iter().filter(|p| p.replicas.contains(&node)).count())
-        .sum();
-    let opened = partitions.wait_for(|table| table.iter().count() + table.offline().count() >= wanted);
+    let wanted = image.replicas_on(node).all;
+    let opened = partitions.wait_for(|table| table.settled_count() >= wanted);
     let opened = clock::timeout_at(clock::now() + OPEN_TIMEOUT, opened);
     if task::wait(|| "the partitions to open".into(), opened).await.is_err() {
         warn!("not all partitions are open after {OPEN_TIMEOUT:?}; serving those that are");

@@ -200,12 +200,6 @@ impl Metrics {
         self.connections.set(open as i64);
     }
 
-    pub(crate) fn partitions(&self, open: usize, leading: usize, offline: usize) {
-        self.partitions.set(open as i64);
-        self.leaders.set(leading as i64);
-        self.offline.set(offline as i64);
-    }
-
     pub(crate) fn offline_partitions(&self) -> i64 {
         self.offline.get()
     }
@@ -234,5 +228,32 @@ impl RequestTimer {
         if let Some(seconds) = self.seconds {
             seconds.observe((clock::now() - self.started).as_secs_f64());
         }
+    }
+}
+/// What a partition counts as in the gauges of partitions, until it is dropped.
+pub(crate) struct PartitionCount {
+    metrics: Arc<Metrics>,
+    leads: bool,
+    offline: bool,
+}
+
+impl PartitionCount {
+    /// One that neither leads nor is offline.
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.partitions.inc();
+        PartitionCount { metrics, leads: false, offline: false }
+    }
+
+    pub(crate) fn set(&mut self, leads: bool, offline: bool) {
+        self.metrics.leaders.inc_by(i64::from(leads) - i64::from(self.leads));
+        self.metrics.offline.inc_by(i64::from(offline) - i64::from(self.offline));
+        (self.leads, self.offline) = (leads, offline);
+    }
+}
+
+impl Drop for PartitionCount {
+    fn drop(&mut self) {
+        self.set(false, false);
+        self.metrics.partitions.dec();
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use norn_protocol::types::{
     BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TopicId,
 };
@@ -280,6 +281,20 @@ macro_rules! wire_collections {
 wire_collections!(Vec<T: Wire>, VecDeque<T: Wire>, BTreeSet<T: Wire Ord>);
 
 impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_len(self.len(), out);
+        for (key, value) in self {
+            key.put(out);
+            value.put(out);
+        }
+    }
+    fn take(input: &mut &[u8]) -> Result<Self, DecodeError> {
+        (0..take_len(input)?).map(|_| <(K, V)>::take(input)).collect()
+    }
+}
+
+/// As a [`BTreeMap`] of the same.
+impl<K: Wire + Ord + Clone, V: Wire + Clone> Wire for OrdMap<K, V> {
     fn put(&self, out: &mut Vec<u8>) {
         put_len(self.len(), out);
         for (key, value) in self {

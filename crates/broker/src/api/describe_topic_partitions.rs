@@ -14,7 +14,11 @@ use norn_core::{
     metadata::{Image, Partition, Topic},
     operations,
 };
-use norn_protocol::{topic, types::NodeId, ErrorCode};
+use norn_protocol::{
+    topic,
+    types::{NodeId, PartitionIndex},
+    ErrorCode,
+};
 
 use super::{group::wire, metadata::offline_replicas, Call, Pace, Session};
 use crate::server::Reply;
@@ -97,10 +101,9 @@ fn found(
     image: &Image,
     here: NodeId,
 ) -> DescribeTopicPartitionsResponseTopic {
-    let range = pager.take(&topic.name, topic.partitions.len());
-    let first = range.start as i32;
-    let shown = topic.partitions.get(range).unwrap_or_default().iter();
-    let partitions = (first..).zip(shown).map(|(index, shown)| partition(index, shown, image, here));
+    let range = pager.take(&topic.name, topic.partition_count() as usize);
+    let shown = topic.partitions_from(PartitionIndex(range.start as i32)).take(range.len());
+    let partitions = shown.map(|(index, shown)| partition(index.0, shown, image, here));
     DescribeTopicPartitionsResponseTopic::default()
         .with_name(Some(TopicName(wire(&topic.name))))
         .with_topic_id(topic.id.0)

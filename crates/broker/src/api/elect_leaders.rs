@@ -51,7 +51,7 @@ async fn needed(image: &Image, election: Election, pace: &mut Pace) -> Vec<Repli
     let mut results = vec![];
     for topic in image.topics_by_name() {
         let mut partitions = vec![];
-        for index in 0..topic.partitions.len() as i32 {
+        for index in 0..topic.partition_count() {
             pace.next().await;
             let error = elect_leader(image, &topic.name, index, election);
             if error != ElectionError::NotNeeded {

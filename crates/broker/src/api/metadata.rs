@@ -145,8 +145,7 @@ fn describe(
 }
 
 fn found(topic: &Arc<Topic>, image: &Image, node: NodeId) -> MetadataResponseTopic {
-    let partitions =
-        topic.partitions.iter().enumerate().map(|(index, p)| partition(index as i32, p, image, node));
+    let partitions = topic.partitions().map(|(index, p)| partition(index.0, p, image, node));
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(wire(&topic.name))))
         .with_topic_id(topic.id.0)

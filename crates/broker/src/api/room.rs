@@ -120,10 +120,7 @@ impl Room {
 /// How many logs the image has for this broker that are not open: each will take a descriptor, those that are offline at
 /// the next start.
 fn unopened(image: &Image, node: NodeId, table: &PartitionTable) -> u64 {
-    let partitions =
-        image.topics().flat_map(|topic| (0..).zip(&topic.partitions).map(|(index, p)| (topic.id, index, p)));
-    let here = partitions.filter(|(.., partition)| partition.replicas.contains(&node));
-    here.filter(|(id, index, _)| !table.is_open(*id, *index)).count() as u64
+    image.replicas_on(node).all.saturating_sub(table.open_count()) as u64
 }
 
 #[cfg(test)]

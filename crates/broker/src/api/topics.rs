@@ -1,7 +1,5 @@
 //! Creating topics, for the three requests that may: CreateTopics, Metadata, and FindCoordinator.
 
-use std::sync::Arc;
-
 use norn_core::metadata::{
     controller::{self, AdminError, CreateTopic, Defaults, Placement},
     Command, ConfigLayers, Image,
@@ -10,7 +8,10 @@ use norn_env::{
     clock::{self, Instant},
     rand, select, task,
 };
-use norn_protocol::{types::TopicId, ErrorCode};
+use norn_protocol::{
+    types::{PartitionIndex, TopicId},
+    ErrorCode,
+};
 use tracing::info;
 use uuid::Uuid;
 
@@ -162,13 +163,8 @@ pub(super) async fn wait_until_open(ctx: &Context, name: &str, deadline: Instant
     let opened = partitions.wait_for(|table| {
         let image = ctx.controller.image();
         image.topic_by_name(name).is_none_or(|topic| {
-            let here = |p: &Arc<norn_core::metadata::Partition>| p.replicas.contains(&ctx.node);
-            topic
-                .partitions
-                .iter()
-                .enumerate()
-                .filter(|(_, p)| here(p))
-                .all(|(index, _)| table.is_settled(topic.id, index as i32))
+            let mut here = topic.partitions().filter(|(_, p)| p.replicas.contains(&ctx.node));
+            here.all(|(index, _)| table.is_settled(topic.id, index.0))
         })
     });
     // What is not open by the deadline is found by the client's retry.
@@ -190,7 +186,7 @@ pub(super) async fn wait_until_led(
         Some(name) => image.topic_by_name(name),
         None => image.topic(id),
     };
-    let assigned = topic.and_then(|topic| topic.partitions.get(usize::try_from(index).ok()?));
+    let assigned = topic.and_then(|topic| topic.partition(PartitionIndex(index)));
     let (Some(topic), Some(assigned)) = (topic, assigned) else { return false };
     if assigned.leader != Some(ctx.node) {
         return false;

@@ -51,12 +51,11 @@ impl Coordinators {
     pub fn of(&self, group_id: &str) -> Result<CoordinatorHandle, ErrorCode> {
         let image = self.controller.image();
         let topic = image.topic_by_name(OFFSETS_TOPIC).ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        let index = group::partition_for(group_id, topic.partitions.len() as i32).0;
-        if let Some(running) = self.table.borrow().get(&index) {
+        let index = group::partition_for(group_id, topic.partition_count());
+        if let Some(running) = self.table.borrow().get(&index.0) {
             return Ok(running.clone());
         }
-        let led_here =
-            topic.partitions.get(index as usize).map(|p| p.leader) == Some(Some(self.controller.node()));
+        let led_here = topic.partition(index).map(|p| p.leader) == Some(Some(self.controller.node()));
         Err(if led_here { ErrorCode::CoordinatorLoadInProgress } else { ErrorCode::NotCoordinator })
     }
 

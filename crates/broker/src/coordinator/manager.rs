@@ -1,11 +1,11 @@
 //! Keeps a coordinator running for each partition of the offsets topic that this broker leads.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use norn_core::{group::GroupConfig, metadata::Image};
+use norn_core::{
+    group::GroupConfig,
+    metadata::{Image, ImageDelta},
+};
 use norn_env::{
     clock::{self, Duration, Instant},
     select,
@@ -42,8 +42,8 @@ pub(crate) struct CoordinatorManager {
     tasks: Tasks<(i32, CoordinatorEnd)>,
     /// Coordinators started so far.
     started: u64,
-    /// The topics of the last image, to tell coordinators which are gone.
-    topics: BTreeSet<TopicId>,
+    /// The image up to which it has followed.
+    image: Arc<Image>,
     /// Counts the images that lacked topics of the one before.
     deletions: watch::Sender<u64>,
     moved: Arc<ReadySet>,
@@ -66,7 +66,7 @@ impl CoordinatorManager {
             not_before: BTreeMap::new(),
             tasks: Tasks::new(),
             started: 0,
-            topics: BTreeSet::new(),
+            image: Arc::default(),
             deletions: watch::Sender::new(0),
             moved: Arc::default(),
             watched: BTreeMap::new(),
@@ -78,7 +78,7 @@ impl CoordinatorManager {
         let mut images = self.controller.images();
         loop {
             let image = images.borrow_and_update().clone();
-            self.tell_of_deletions(&image);
+            self.follow(image);
             self.start_missing();
             let retry = self.not_before.values().min().copied();
             select! {
@@ -111,14 +111,14 @@ impl CoordinatorManager {
     /// Whether a partition of the offsets topic is open without its coordinator: then its next move may change that.
     fn someone_is_missing(&self) -> bool {
         let table = self.partitions.borrow();
-        let offsets = table.iter().filter(|p| **p.topic() == *OFFSETS_TOPIC);
-        offsets.filter(|p| !self.running.contains_key(&p.index())).count() > 0
+        let missing = table.of_topic_named(OFFSETS_TOPIC).any(|p| !self.running.contains_key(&p.index()));
+        missing
     }
 
     fn start_missing(&mut self) {
         let table = self.partitions.borrow_and_update().clone();
         let mut changed = false;
-        for partition in table.iter().filter(|p| **p.topic() == *OFFSETS_TOPIC) {
+        for partition in table.of_topic_named(OFFSETS_TOPIC) {
             let index = partition.index();
             if self.watched.insert((partition.topic_id(), index), ()).is_none() {
                 partition.watch(&self.moved, index as u32);
@@ -166,11 +166,10 @@ impl CoordinatorManager {
     }
 
     /// Tells every coordinator when topics are gone since the last image; each looks which.
-    fn tell_of_deletions(&mut self, image: &Image) {
-        let now: BTreeSet<TopicId> = image.topics().map(|topic| topic.id).collect();
-        if self.topics.iter().any(|id| !now.contains(id)) {
+    fn follow(&mut self, image: Arc<Image>) {
+        if !ImageDelta::between(&self.image, &image).deleted.is_empty() {
             self.deletions.send_modify(|deletions| *deletions += 1);
         }
-        self.topics = now;
+        self.image = image;
     }
 }

@@ -32,7 +32,10 @@ use super::{
     handle::{CoordinatorIncarnation, Message, Produce, Produced},
     published::{Published, View},
 };
-use crate::{controller::Controller, metrics::Metrics};
+use crate::{
+    controller::Controller,
+    metrics::{Metrics, PartitionCount},
+};
 
 /// Produce requests that are appended with one write at most; bounds how long the first of them waits for the last.
 const APPENDED_TOGETHER_MAX: usize = 256;
@@ -111,6 +114,7 @@ pub(super) struct Actor {
     /// It was told to end.
     ended: bool,
     dirty: bool,
+    count: PartitionCount,
 }
 
 /// Runs one partition to its end.
@@ -126,6 +130,7 @@ pub(super) async fn run(setup: Setup) -> PartitionEnd {
         queue: setup.queue,
         published: setup.published,
         controller: setup.controller,
+        count: PartitionCount::new(setup.metrics.clone()),
         metrics: setup.metrics,
         retention: setup.retention,
         waiting: BTreeMap::new(),
@@ -432,6 +437,7 @@ impl Actor {
             None => Some(ErrorCode::NotLeaderOrFollower),
             Some(_) => None,
         };
+        self.count.set(unavailable.is_none(), self.failed);
         self.published.publish(View {
             epoch: self.replica.leads_in().unwrap_or(LeaderEpoch::NONE),
             epoch_start: self.replica.epoch_start().unwrap_or(bounds.start),

@@ -11,12 +11,8 @@ use tracing::warn;
 /// The logs of a node's partitions, as the image has them, that were not found.
 pub(crate) fn missing(image: &Image, node: NodeId, found: &BTreeMap<LogId, usize>) -> Vec<LogId> {
     let logs = image.topics().flat_map(|topic| {
-        let here = topic.partitions.iter().enumerate().filter(|(_, p)| p.replicas.contains(&node));
-        here.map(|(index, _)| LogId {
-            topic: topic.name.clone(),
-            partition: index as i32,
-            topic_id: topic.id,
-        })
+        let here = topic.partitions().filter(|(_, partition)| partition.replicas.contains(&node));
+        here.map(|(index, _)| LogId { topic: topic.name.clone(), partition: index.0, topic_id: topic.id })
     });
     logs.filter(|log| !found.contains_key(log)).collect()
 }

@@ -62,11 +62,6 @@ impl View {
         (self.epoch, self.unavailable, self.log_start, self.last_stable, self.high_watermark)
     }
 
-    /// Whether this broker leads the partition and serves it.
-    pub fn leads(&self) -> bool {
-        self.unavailable.is_none()
-    }
-
     /// Whether the log failed and serves nothing more.
     pub fn is_offline(&self) -> bool {
         self.unavailable == Some(ErrorCode::KafkaStorageError)

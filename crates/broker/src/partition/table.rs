@@ -1,48 +1,61 @@
-//! The partitions that this broker has open and that have taken up their roles, by topic id and by name. Immutable; replaced
-//! as a whole by the manager.
+//! The partitions that this broker has open and that have taken up their roles, by topic id and by name. Immutable once it
+//! is published: the manager makes the next one from it, which shares all that did not change.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use norn_core::metadata::Image;
+use imbl::{ordmap::DiffItem, OrdMap, OrdSet};
 use norn_log::LogId;
 use norn_protocol::{types::TopicId, ErrorCode};
 
 use super::Partition;
 
-#[derive(Debug, Default)]
+type Id = (TopicId, i32);
+
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PartitionTable {
-    by_id: BTreeMap<(TopicId, i32), Arc<Partition>>,
-    ids: BTreeMap<Arc<str>, TopicId>,
+    by_id: OrdMap<Id, Arc<Partition>>,
+    /// The topics of all partitions that are here, open or not. A name is the topic's that has it now.
+    ids: OrdMap<Arc<str>, TopicId>,
     /// Partitions whose logs could not be opened.
-    offline: BTreeSet<(TopicId, i32)>,
+    offline: OrdSet<Id>,
 }
 
 impl PartitionTable {
-    /// Whether requests reach partitions of the topic: those of a deleted one may be long in ending, and its name is another
-    /// topic's by then.
-    pub fn serves(image: &Image, topic: TopicId) -> bool {
-        image.topic(topic).is_some()
+    /// Takes a partition in that is open.
+    pub(super) fn insert(&mut self, partition: Arc<Partition>) {
+        self.ids.insert(partition.topic().clone(), partition.topic_id());
+        self.by_id.insert((partition.topic_id(), partition.index()), partition);
     }
 
-    /// The table of open partitions, as far as the image has their topics, and of those that could not be opened.
-    pub fn new(
-        image: &Image,
-        partitions: impl IntoIterator<Item = Arc<Partition>>,
-        offline: impl IntoIterator<Item = LogId>,
-    ) -> Self {
-        let mut table = PartitionTable::default();
-        for log in offline {
-            table.ids.insert(log.topic, log.topic_id);
-            table.offline.insert((log.topic_id, log.partition));
+    /// Takes a partition in that could not be opened.
+    pub(super) fn insert_offline(&mut self, log: &LogId) {
+        self.ids.insert(log.topic.clone(), log.topic_id);
+        self.offline.insert((log.topic_id, log.partition));
+    }
+
+    /// Takes a partition out, open or not.
+    pub(super) fn remove(&mut self, log: &LogId) {
+        let id = (log.topic_id, log.partition);
+        self.by_id.remove(&id);
+        self.offline.remove(&id);
+        if !self.has_topic(log.topic_id) && self.ids.get(&log.topic) == Some(&log.topic_id) {
+            self.ids.remove(&log.topic);
         }
-        for partition in partitions.into_iter().filter(|p| Self::serves(image, p.topic_id())) {
-            table.ids.insert(partition.topic().clone(), partition.topic_id());
-            table.by_id.insert((partition.topic_id(), partition.index()), partition);
-        }
-        table
+    }
+
+    /// Whether partitions of the topic are here, open or not.
+    fn has_topic(&self, id: TopicId) -> bool {
+        self.of_topic(id).next().is_some() || self.offline.range(indexes(id)).next().is_some()
+    }
+
+    /// The open partitions of a topic, by index.
+    fn of_topic(&self, id: TopicId) -> impl Iterator<Item = &Arc<Partition>> {
+        self.by_id.range(indexes(id)).map(|(_, partition)| partition)
+    }
+
+    /// The open partitions of the topic that has this name, by index.
+    pub fn of_topic_named(&self, name: &str) -> impl Iterator<Item = &Arc<Partition>> {
+        self.ids.get(name).into_iter().flat_map(|id| self.of_topic(*id))
     }
 
     /// Finds a partition as a request names it: by name, or, without one, by topic id.
@@ -52,11 +65,9 @@ impl PartitionTable {
             None => id,
         };
         self.by_id.get(&(id, index)).cloned().ok_or_else(|| {
-            let of_topic = (id, i32::MIN)..=(id, i32::MAX);
-            let mut known = self.by_id.range(of_topic.clone()).map(|(key, _)| key);
             if self.offline.contains(&(id, index)) {
                 ErrorCode::KafkaStorageError
-            } else if known.next().or_else(|| self.offline.range(of_topic).next()).is_some() {
+            } else if self.has_topic(id) {
                 ErrorCode::UnknownTopicOrPartition
             } else {
                 ErrorCode::UnknownTopicId
@@ -66,8 +77,7 @@ impl PartitionTable {
 
     /// The name of a topic that has partitions here.
     pub fn name_of(&self, id: TopicId) -> Option<Arc<str>> {
-        let of_topic = (id, i32::MIN)..=(id, i32::MAX);
-        self.by_id.range(of_topic).next().map(|(_, partition)| partition.topic().clone())
+        self.of_topic(id).next().map(|partition| partition.topic().clone())
     }
 
     /// Why a partition that is known by its topic's former name and an id is not here any more: the topic is gone, or its
@@ -89,9 +99,23 @@ impl PartitionTable {
         self.is_open(id, index) || self.offline.contains(&(id, index))
     }
 
-    /// The partitions that could not be opened.
-    pub fn offline(&self) -> impl Iterator<Item = &(TopicId, i32)> {
-        self.offline.iter()
+    /// How many partitions are open.
+    pub fn open_count(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// How many partitions are open, or could not be opened.
+    pub fn settled_count(&self) -> usize {
+        self.by_id.len() + self.offline.len()
+    }
+
+    /// The partitions that are open here and not in `before`, or the other way round, or are others of the same number.
+    pub fn moved_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a Arc<Partition>> {
+        before.by_id.diff(&self.by_id).map(|item| match item {
+            DiffItem::Add(_, partition)
+            | DiffItem::Remove(_, partition)
+            | DiffItem::Update { new: (_, partition), .. } => partition,
+        })
     }
 
     /// All partitions, by topic id and index.
@@ -100,15 +124,18 @@ impl PartitionTable {
     }
 }
 
+/// The keys of all partitions of a topic.
+fn indexes(id: TopicId) -> std::ops::RangeInclusive<Id> {
+    (id, i32::MIN)..=(id, i32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
-    use norn_core::metadata::{Command, Endpoint, State};
     use norn_env::disk::Disk;
     use norn_log::{
         dir::{DirConfig, JournalConfig, LogDir},
         LogConfig,
     };
-    use norn_protocol::types::NodeId;
     use tokio::sync::mpsc;
     use uuid::Uuid;
 
@@ -124,27 +151,6 @@ mod tests {
         Arc::new(Partition::new(&id, 0, mpsc::channel(1).0, published))
     }
 
-    fn image_with(id: TopicId) -> Image {
-        let node = NodeId(1);
-        let endpoint = Endpoint { host: "localhost".to_owned(), port: 9092 };
-        let register = Command::RegisterBroker {
-            node,
-            incarnation: Uuid::nil(),
-            directories: vec![],
-            endpoint,
-            rack: None,
-        };
-        let (name, assignments) = ("t".to_owned(), vec![vec![node]]);
-        let mut state = State::new();
-        for (index, command) in [register, Command::CreateTopic { name, id, assignments, configs: vec![] }]
-            .into_iter()
-            .enumerate()
-        {
-            state.apply(1 + index as u64, &command.into()).unwrap();
-        }
-        state.image().clone()
-    }
-
     #[test]
     fn a_partition_of_a_deleted_topic_is_not_found_by_the_name_that_another_has_now() {
         let root = tempfile::tempdir().unwrap();
@@ -155,7 +161,18 @@ mod tests {
             let ids = [1, 2].map(|id| TopicId(Uuid::from_u128(id)));
             let partitions = [partition(&dir, ids[0], 0).await, partition(&dir, ids[1], 1).await];
             for (new, old) in [(0, 1), (1, 0)] {
-                let table = PartitionTable::new(&image_with(ids[new]), partitions.clone(), []);
+                let mut table = PartitionTable::default();
+                table.insert(partitions[old].clone());
+                let before = table.clone();
+                let log = |at: usize| LogId { topic: "t".into(), partition: at as i32, topic_id: ids[at] };
+                table.remove(&log(old));
+                assert!(table.resolve(Some("t"), TopicId::NONE, old as i32).is_err());
+                table.insert(partitions[new].clone());
+                // As its task ends, long after.
+                table.remove(&log(old));
+                let moved: Vec<_> = table.moved_since(&before).map(|partition| partition.index()).collect();
+                assert_eq!(moved, [0, 1]);
+                assert!(before.resolve(Some("t"), TopicId::NONE, old as i32).is_ok());
                 let found = table.resolve(Some("t"), TopicId::NONE, new as i32).unwrap();
                 assert_eq!(found.topic_id(), ids[new]);
                 assert_eq!(table.resolve(None, ids[old], old as i32).unwrap_err(), ErrorCode::UnknownTopicId);

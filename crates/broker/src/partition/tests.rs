@@ -18,7 +18,7 @@ use norn_log::{
 };
 use norn_protocol::{
     batch::{build_batch, Batch, BatchOptions, Record},
-    types::{LeaderEpoch, NodeId, Offset, TopicId},
+    types::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId},
     ErrorCode,
 };
 use norn_quorum::QuorumConfig;
@@ -99,7 +99,8 @@ async fn start(root: &std::path::Path, batches: usize) -> Running {
     let published = Arc::new(Published::new(View::before_start(&log, rules)));
     let (queue, waiting) = mpsc::channel(QUEUE_LEN);
     let retention = watch::Sender::new(Duration::MAX);
-    let assigned = controller.image().topic(id.topic_id).unwrap().partitions[0].clone();
+    let assigned =
+        controller.image().topic(id.topic_id).unwrap().partition(PartitionIndex(0)).unwrap().clone();
     let setup = Setup {
         id,
         node: NODE,
@@ -115,7 +116,7 @@ async fn start(root: &std::path::Path, batches: usize) -> Running {
         retention: retention.subscribe(),
     };
     let task = task::spawn("partition", actor::run(setup));
-    while !published.view().leads() || published.view().high_watermark < end {
+    while published.view().unavailable.is_some() || published.view().high_watermark < end {
         clock::sleep(Duration::from_millis(1)).await;
     }
     Running { queue, published, retention, task, _dir }

@@ -90,8 +90,8 @@ impl Image {
             rack: rack.clone(),
             fenced: false,
         };
-        let (size, before) = (size::broker(&broker), Arc::make_mut(&mut self.brokers).insert(node, broker));
-        self.resized(before.as_ref().map_or(0, size::broker), size);
+        let (size, before) = (size::broker(&broker), self.brokers.insert(node, Arc::new(broker)));
+        self.resized(before.map_or(0, |before| size::broker(&before)), size);
         self.update_partitions(|image, partition| {
             let mut next = partition.clone();
             if wiped {
@@ -111,8 +111,8 @@ impl Image {
         if self.broker_in(node, epoch)?.fenced == fenced {
             return Ok(Applied::Done);
         }
-        if let Some(broker) = Arc::make_mut(&mut self.brokers).get_mut(&node) {
-            broker.fenced = fenced;
+        if let Some(broker) = self.brokers.get_mut(&node) {
+            Arc::make_mut(broker).fenced = fenced;
         }
         self.update_partitions(|image, partition| {
             let alive = |node| image.is_alive(node);
@@ -143,8 +143,9 @@ impl Image {
             return Err(Refused::TopicCollides { name: name.to_owned(), other: other.to_string() });
         }
         let partitions = self.new_partitions(assignments)?;
-        let configs = configs.iter().cloned().collect();
-        self.insert_topic(Topic { name: TopicName::from(name), id, partitions, configs });
+        let mut topic = Topic::new(TopicName::from(name), id, configs.iter().cloned().collect());
+        topic.add_partitions(partitions);
+        self.insert_topic(topic);
         Ok(Applied::Done)
     }
 
@@ -154,16 +155,12 @@ impl Image {
         first: PartitionIndex,
         assignments: &[Vec<NodeId>],
     ) -> Outcome {
-        let current = self.topic(id).ok_or(Refused::UnknownTopic { id })?.partitions.len();
-        let current = i32::try_from(current).expect("a partition's index has 31 bits");
+        let current = self.topic(id).ok_or(Refused::UnknownTopic { id })?.partition_count();
         if first.0 != current {
             return Err(Refused::PartitionsMoved { current });
         }
         let partitions = self.new_partitions(assignments)?;
-        let topic = self.topic_mut(id).ok_or(Refused::UnknownTopic { id })?;
-        let added = partitions.iter().map(|partition| size::partition(partition)).sum();
-        topic.partitions.extend(partitions);
-        self.resized(0, added);
+        self.add_partitions(id, partitions);
         Ok(Applied::Done)
     }
 
@@ -208,12 +205,8 @@ impl Image {
             ConfigResource::Topic(id) => {
                 self.topic_mut(id).ok_or(Refused::UnknownTopic { id })?.configs = next;
             }
-            ConfigResource::Broker(node) if next.is_empty() => {
-                Arc::make_mut(&mut self.broker_configs).remove(&node);
-            }
-            ConfigResource::Broker(node) => {
-                Arc::make_mut(&mut self.broker_configs).insert(node, next);
-            }
+            ConfigResource::Broker(node) if next.is_empty() => _ = self.broker_configs.remove(&node),
+            ConfigResource::Broker(node) => _ = self.broker_configs.insert(node, Arc::new(next)),
             ConfigResource::ClusterDefault => self.cluster_configs = Arc::new(next),
         }
         Ok(Applied::Done)
@@ -283,7 +276,7 @@ impl Image {
             leader_epoch: next.leader_epoch,
             partition_epoch: next.partition_epoch,
         };
-        let place = self.topic_mut(id).and_then(|topic| topic.partitions.get_mut(index.0 as usize));
+        let place = self.topic_mut(id).and_then(|topic| topic.partitions.get_mut(&index));
         *place.expect("it was looked up before") = Arc::new(next);
         changed
     }
@@ -292,14 +285,14 @@ impl Image {
     fn update_partitions(&mut self, change: impl Fn(&Image, &Partition) -> Option<Partition>) {
         let mut changes = Vec::new();
         for topic in self.topics() {
-            for (index, partition) in topic.partitions.iter().enumerate() {
+            for (index, partition) in topic.partitions() {
                 if let Some(next) = change(self, partition) {
-                    changes.push((topic.id, index as i32, next));
+                    changes.push((topic.id, index, next));
                 }
             }
         }
         for (id, index, next) in changes {
-            self.replace_partition(id, PartitionIndex(index), next);
+            self.replace_partition(id, index, next);
         }
     }
 }

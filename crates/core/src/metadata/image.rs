@@ -1,11 +1,13 @@
 //! The cluster at one index of the metadata WAL.
 //!
-//! Cheap to clone and to compare by part: each part is shared until a command changes it, so the
-//! published image and the next one have most of their memory in common.
+//! Its maps are persistent: a change of one entry copies the few nodes on the way to it and shares all
+//! others with the image before, so that both cost what changed and not what exists, as does to tell
+//! them apart ([`ImageDelta`](super::ImageDelta)).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use norn_protocol::topic::{collision_key, TopicName};
 use norn_protocol::types::{BrokerEpoch, NodeId, PartitionIndex, ProducerId, TopicId};
 
@@ -14,28 +16,58 @@ use super::config_def::ConfigMap;
 use super::outcome::Refused;
 use super::partition::Partition;
 use super::size;
-use crate::codec::{wire_structs, DecodeError, Wire};
+use crate::codec::{DecodeError, Wire};
 
 /// A topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Topic {
     pub name: TopicName,
     pub id: TopicId,
-    /// By index.
-    pub partitions: Vec<Arc<Partition>>,
+    /// Numbered from 0 on, without gaps.
+    pub(super) partitions: OrdMap<PartitionIndex, Arc<Partition>>,
     /// What is set on the topic.
     pub configs: ConfigMap,
 }
 
 impl Topic {
+    /// A topic without partitions.
+    pub(super) fn new(name: TopicName, id: TopicId, configs: ConfigMap) -> Topic {
+        Topic { name, id, partitions: OrdMap::new(), configs }
+    }
+
     /// The partition of this index.
     pub fn partition(&self, index: PartitionIndex) -> Option<&Arc<Partition>> {
-        self.partitions.get(usize::try_from(index.0).ok()?)
+        self.partitions.get(&index)
+    }
+
+    /// All partitions, by index.
+    pub fn partitions(&self) -> impl ExactSizeIterator<Item = (PartitionIndex, &Arc<Partition>)> {
+        self.partitions.iter().map(|(index, partition)| (*index, partition))
+    }
+
+    /// The partitions from this index on, by index.
+    pub fn partitions_from(
+        &self,
+        first: PartitionIndex,
+    ) -> impl Iterator<Item = (PartitionIndex, &Arc<Partition>)> {
+        self.partitions.range(first..).map(|(index, partition)| (*index, partition))
+    }
+
+    /// How many partitions there are, which is the index of the next.
+    pub fn partition_count(&self) -> i32 {
+        i32::try_from(self.partitions.len()).expect("a partition's index has 31 bits")
+    }
+
+    /// Adds partitions behind those that there are.
+    pub(super) fn add_partitions(&mut self, partitions: impl IntoIterator<Item = Arc<Partition>>) {
+        for partition in partitions {
+            self.partitions.insert(PartitionIndex(self.partition_count()), partition);
+        }
     }
 
     /// How many replicas each partition has.
     pub fn replication_factor(&self) -> usize {
-        self.partitions.first().map_or(0, |partition| partition.replicas.len())
+        self.partition(PartitionIndex(0)).map_or(0, |partition| partition.replicas.len())
     }
 
     /// Whether clients should not write to it.
@@ -55,17 +87,27 @@ pub struct Image {
     pub(super) applied: u64,
     pub(super) cluster_id: Option<String>,
     pub(super) feature_level: u16,
-    pub(super) brokers: Arc<BTreeMap<NodeId, Broker>>,
-    pub(super) topics: Arc<BTreeMap<TopicId, Arc<Topic>>>,
-    pub(super) broker_configs: Arc<BTreeMap<NodeId, ConfigMap>>,
+    pub(super) brokers: OrdMap<NodeId, Arc<Broker>>,
+    pub(super) topics: OrdMap<TopicId, Arc<Topic>>,
+    pub(super) broker_configs: OrdMap<NodeId, Arc<ConfigMap>>,
     pub(super) cluster_configs: Arc<ConfigMap>,
     pub(super) next_producer_id: ProducerId,
     /// What all of it counts towards its bound; see [`size`].
     bytes: usize,
     /// Of `topics`, by name.
-    ids: Arc<BTreeMap<TopicName, TopicId>>,
+    ids: OrdMap<TopicName, TopicId>,
     /// Of `topics`, those whose name has a `.` or a `_`, by what such names collide in.
-    collisions: Arc<BTreeMap<String, TopicName>>,
+    collisions: OrdMap<String, TopicName>,
+    /// Of `topics`, how many replicas each broker has. None where there are none.
+    replicas: OrdMap<NodeId, ReplicaCount>,
+}
+
+/// How many replicas a broker has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ReplicaCount {
+    pub all: usize,
+    /// Those of partitions that it leads if it can: it is the first of their replicas.
+    pub preferred: usize,
 }
 
 impl Image {
@@ -86,11 +128,16 @@ impl Image {
 
     /// All registered brokers, by node.
     pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
-        self.brokers.values()
+        self.brokers.values().map(|broker| &**broker)
     }
 
     pub fn broker(&self, node: NodeId) -> Option<&Broker> {
-        self.brokers.get(&node)
+        self.brokers.get(&node).map(|broker| &**broker)
+    }
+
+    /// How many replicas the broker has.
+    pub fn replicas_on(&self, node: NodeId) -> ReplicaCount {
+        self.replicas.get(&node).copied().unwrap_or_default()
     }
 
     /// Whether the broker is registered and heard.
@@ -110,8 +157,7 @@ impl Image {
 
     /// The topics from this name on, by name.
     pub fn topics_by_name_from(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
-        let from = (std::ops::Bound::Included(name), std::ops::Bound::Unbounded);
-        self.ids.range::<str, _>(from).filter_map(|(_, id)| self.topics.get(id))
+        self.ids.range(TopicName::from(name)..).filter_map(|(_, id)| self.topics.get(id))
     }
 
     pub fn topic(&self, id: TopicId) -> Option<&Arc<Topic>> {
@@ -130,7 +176,7 @@ impl Image {
 
     /// What is set dynamically on one broker.
     pub fn broker_configs(&self, node: NodeId) -> Option<&ConfigMap> {
-        self.broker_configs.get(&node)
+        self.broker_configs.get(&node).map(|configs| &**configs)
     }
 
     /// What is set dynamically for all brokers.
@@ -155,10 +201,37 @@ impl Image {
 
     /// Counts everything anew.
     pub(super) fn recount(&mut self) {
-        let brokers = self.brokers.values().map(size::broker).sum::<usize>();
+        let brokers = self.brokers.values().map(|broker| size::broker(broker)).sum::<usize>();
         let topics = self.topics.values().map(|topic| size::topic(topic)).sum::<usize>();
-        let of_brokers = self.broker_configs.values().map(size::configs).sum::<usize>();
+        let of_brokers = self.broker_configs.values().map(|configs| size::configs(configs)).sum::<usize>();
         self.bytes = brokers + topics + of_brokers + size::configs(&self.cluster_configs);
+        self.replicas = OrdMap::new();
+        for topic in self.topics.clone().values() {
+            self.count_replicas(topic.partitions.values(), 1);
+        }
+    }
+
+    /// Counts the replicas of partitions that were added (1) or removed (-1).
+    fn count_replicas<'a>(&mut self, partitions: impl Iterator<Item = &'a Arc<Partition>>, by: isize) {
+        let mut changes: BTreeMap<NodeId, (isize, isize)> = BTreeMap::new();
+        for partition in partitions {
+            for (place, node) in partition.replicas.iter().enumerate() {
+                let (all, preferred) = changes.entry(*node).or_default();
+                *all += by;
+                *preferred += if place == 0 { by } else { 0 };
+            }
+        }
+        for (node, (all, preferred)) in changes {
+            let before = self.replicas_on(node);
+            let after = ReplicaCount {
+                all: before.all.saturating_add_signed(all),
+                preferred: before.preferred.saturating_add_signed(preferred),
+            };
+            match after.all {
+                0 => _ = self.replicas.remove(&node),
+                _ => _ = self.replicas.insert(node, after),
+            }
+        }
     }
 
     /// The broker, if it is registered in this epoch.
@@ -182,11 +255,12 @@ impl Image {
 
     pub(super) fn insert_topic(&mut self, topic: Topic) {
         self.bytes += size::topic(&topic);
-        Arc::make_mut(&mut self.ids).insert(topic.name.clone(), topic.id);
+        self.count_replicas(topic.partitions.values(), 1);
+        self.ids.insert(topic.name.clone(), topic.id);
         if has_collisions(&topic.name) {
-            Arc::make_mut(&mut self.collisions).insert(collision_key(&topic.name), topic.name.clone());
+            self.collisions.insert(collision_key(&topic.name), topic.name.clone());
         }
-        Arc::make_mut(&mut self.topics).insert(topic.id, Arc::new(topic));
+        self.topics.insert(topic.id, Arc::new(topic));
     }
 
     /// Takes a topic of a snapshot in.
@@ -200,18 +274,28 @@ impl Image {
     }
 
     pub(super) fn remove_topic(&mut self, id: TopicId) -> Option<Arc<Topic>> {
-        let topic = Arc::make_mut(&mut self.topics).remove(&id)?;
+        let topic = self.topics.remove(&id)?;
         self.bytes = self.bytes.saturating_sub(size::topic(&topic));
-        Arc::make_mut(&mut self.ids).remove(&topic.name);
+        self.count_replicas(topic.partitions.values(), -1);
+        self.ids.remove(&topic.name);
         if has_collisions(&topic.name) {
-            Arc::make_mut(&mut self.collisions).remove(&collision_key(&topic.name));
+            self.collisions.remove(&collision_key(&topic.name));
         }
         Some(topic)
     }
 
-    /// The topic, to be changed in all but name and id. What changes its size is to be [`Image::resized`].
+    /// Adds partitions to a topic, if it exists.
+    pub(super) fn add_partitions(&mut self, id: TopicId, partitions: Vec<Arc<Partition>>) {
+        let Some(topic) = self.topic_mut(id) else { return };
+        topic.add_partitions(partitions.iter().cloned());
+        self.bytes += partitions.iter().map(|partition| size::partition(partition)).sum::<usize>();
+        self.count_replicas(partitions.iter(), 1);
+    }
+
+    /// The topic, to be changed in all but name, id and the replicas of its partitions. What changes its size is to be
+    /// [`Image::resized`].
     pub(super) fn topic_mut(&mut self, id: TopicId) -> Option<&mut Topic> {
-        Arc::make_mut(&mut self.topics).get_mut(&id).map(Arc::make_mut)
+        self.topics.get_mut(&id).map(Arc::make_mut)
     }
 }
 
@@ -253,6 +337,19 @@ impl Wire for Image {
     }
 }
 
-wire_structs! {
-    Topic { name, id, partitions, configs }
+impl Wire for Topic {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.name.put(out);
+        self.id.put(out);
+        self.partitions.values().cloned().collect::<Vec<_>>().put(out);
+        self.configs.put(out);
+    }
+
+    fn take(input: &mut &[u8]) -> Result<Self, DecodeError> {
+        let (name, id, partitions): (_, _, Vec<Arc<Partition>>) =
+            (Wire::take(input)?, Wire::take(input)?, Wire::take(input)?);
+        let mut topic = Topic::new(name, id, Wire::take(input)?);
+        topic.add_partitions(partitions);
+        Ok(topic)
+    }
 }

@@ -11,6 +11,7 @@ pub mod command;
 mod config_def;
 mod config_layers;
 pub mod controller;
+mod delta;
 mod image;
 pub mod outcome;
 mod partition;
@@ -30,7 +31,8 @@ pub use config_def::{
     list, Allowed, ConfigDef, ConfigError, ConfigMap, ConfigTable, ConfigType, Synonym, UpdateMode,
 };
 pub use config_layers::{ConfigLayers, ConfigSource, SetAt};
-pub use image::{is_internal, Image, Topic};
+pub use delta::{ImageDelta, TopicDelta};
+pub use image::{is_internal, Image, ReplicaCount, Topic};
 pub use outcome::{Applied, Outcome, Refused};
 pub use partition::{Partition, PartitionEpoch};
 pub use request_window::RESULTS_KEPT;

@@ -15,7 +15,7 @@ const REPLICA: usize = 8;
 const SETTING: usize = 16;
 
 pub(super) fn topic(topic: &Topic) -> usize {
-    let partitions = topic.partitions.iter().map(|partition| self::partition(partition)).sum::<usize>();
+    let partitions = topic.partitions().map(|(_, partition)| self::partition(partition)).sum::<usize>();
     ENTRY + 2 * topic.name.len() + partitions + configs(&topic.configs)
 }
 

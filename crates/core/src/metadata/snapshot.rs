@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use norn_protocol::topic::TopicName;
-use norn_protocol::types::{NodeId, ProducerId, TopicId};
+use norn_protocol::types::{NodeId, PartitionIndex, ProducerId, TopicId};
 
 use super::broker::Broker;
 use super::command::ConfigResource;
@@ -132,16 +132,17 @@ fn items(state: State) -> impl Iterator<Item = Item> + Send {
     let head = Item::Head { applied, cluster_id: image.cluster_id.clone(), feature_level, next_producer_id };
     let brokers: Vec<Broker> = image.brokers().cloned().collect();
     let topics: Vec<Arc<Topic>> = image.topics().cloned().collect();
-    let of_brokers: Vec<(NodeId, ConfigMap)> =
+    let of_brokers: Vec<(NodeId, Arc<ConfigMap>)> =
         image.broker_configs.iter().map(|(node, configs)| (*node, configs.clone())).collect();
     let of_cluster = image.cluster_configs.clone();
     std::iter::once(head)
         .chain(brokers.into_iter().map(|broker| Item::Broker { broker }))
         .chain(topics.into_iter().flat_map(of_topic))
-        .chain(of_brokers.into_iter().flat_map(|(node, configs)| {
-            let resource = ConfigResource::Broker(node);
-            configs.into_iter().map(move |(name, value)| Item::Config { resource, name, value })
-        }))
+        .chain(
+            of_brokers
+                .into_iter()
+                .flat_map(|(node, configs)| settings(ConfigResource::Broker(node), configs)),
+        )
         .chain(settings(ConfigResource::ClusterDefault, of_cluster))
         .chain(requests.into_iter().map(|(node, window)| Item::Requests { node, window }))
 }
@@ -149,9 +150,10 @@ fn items(state: State) -> impl Iterator<Item = Item> + Send {
 fn of_topic(topic: Arc<Topic>) -> impl Iterator<Item = Item> + Send {
     let (id, shared) = (topic.id, topic.clone());
     let head = Item::Topic { name: topic.name.clone(), id };
-    let partitions = (0..topic.partitions.len()).step_by(PARTITIONS_PER_ITEM).map(move |first| {
-        let some = topic.partitions.iter().skip(first).take(PARTITIONS_PER_ITEM);
-        Item::Partitions { id, first: first as u32, partitions: some.cloned().collect() }
+    let partitions = (0..topic.partition_count()).step_by(PARTITIONS_PER_ITEM).map(move |first| {
+        let some = topic.partitions_from(PartitionIndex(first)).take(PARTITIONS_PER_ITEM);
+        let partitions = some.map(|(_, partition)| partition.clone()).collect();
+        Item::Partitions { id, first: first as u32, partitions }
     });
     let names: Vec<String> = shared.configs.keys().cloned().collect();
     let configs = names.into_iter().filter_map(move |name| {
@@ -209,15 +211,12 @@ impl Restore {
                 (image.applied, image.cluster_id) = (applied, cluster_id);
                 (image.feature_level, image.next_producer_id) = (feature_level, next_producer_id);
             }
-            Item::Broker { broker } => _ = Arc::make_mut(&mut image.brokers).insert(broker.node, broker),
-            Item::Topic { name, id } => {
-                let topic = Topic { name, id, partitions: vec![], configs: ConfigMap::new() };
-                image.insert_restored(topic)?;
-            }
+            Item::Broker { broker } => _ = image.brokers.insert(broker.node, Arc::new(broker)),
+            Item::Topic { name, id } => image.insert_restored(Topic::new(name, id, ConfigMap::new()))?,
             Item::Partitions { id, first, partitions } => {
                 let topic = image.topic_mut(id).filter(|topic| topic.partitions.len() == first as usize);
                 let topic = topic.ok_or(DecodeError::Inconsistent("partitions out of their place"))?;
-                topic.partitions.extend(partitions);
+                topic.add_partitions(partitions);
             }
             Item::Config { resource, name, value } => {
                 let configs = match resource {
@@ -226,7 +225,7 @@ impl Restore {
                         &mut topic.ok_or(DecodeError::Inconsistent("a setting of no topic"))?.configs
                     }
                     ConfigResource::Broker(node) => {
-                        Arc::make_mut(&mut image.broker_configs).entry(node).or_default()
+                        Arc::make_mut(image.broker_configs.entry(node).or_default())
                     }
                     ConfigResource::ClusterDefault => Arc::make_mut(&mut image.cluster_configs),
                 };

@@ -131,13 +131,18 @@ impl Subscriptions {
         }
     }
 
-    /// Goes by `table` from now on. Gives the slots to resolve anew: all, if it is another table than before.
+    /// Goes by `table` from now on. Gives the slots to resolve anew: those of partitions that have come or gone since the
+    /// table before, and those that it did not have.
     pub fn follow(&mut self, table: Arc<PartitionTable>) -> Vec<u32> {
         if Arc::ptr_eq(&table, &self.table) {
             return vec![];
         }
+        let mut slots = self.unresolved.clone();
+        for partition in table.moved_since(&self.table) {
+            slots.extend(keys_of(partition).iter().filter_map(|key| self.by_key.get(key)));
+        }
         self.table = table;
-        self.slots.keys().copied().collect()
+        slots.into_iter().collect()
     }
 
     /// As [`Subscriptions::follow`], while a request waits: the slots whose partitions were not there. One that has left the
@@ -223,6 +228,12 @@ impl Subscriptions {
             }
         }
     }
+}
+
+/// The names that clients have for a partition.
+fn keys_of(partition: &Partition) -> [Key; 2] {
+    let (id, index) = (partition.topic_id(), partition.index());
+    [Key { name: Some(partition.topic().clone()), id: TopicId::NONE, index }, Key { name: None, id, index }]
 }
 
 /// A session: the subscriptions and the epoch that the next request must carry.

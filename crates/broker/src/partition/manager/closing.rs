@@ -41,7 +41,7 @@ impl Manager {
     pub(super) async fn close(mut self) -> Ended {
         // Of what was deleted last; the next start would not know that it was.
         let image = self.setup.controller.image();
-        self.remove_deleted(&image);
+        self.follow(image.clone());
         let is_deleted = |log: &LogId| image.topic(log.topic_id).is_none();
         // The others were not written to, and removals are ended by the next start.
         let opening = std::mem::take(&mut self.opening).into_iter();
@@ -58,8 +58,8 @@ impl Manager {
             }
             logs.insert(id, (open.id, open.dir));
         }
-        self.table.send_replace(Arc::<PartitionTable>::default());
-        let offline = self.failed.values().map(|(log, _)| log.to_string()).collect();
+        self.published.send_replace(Arc::<PartitionTable>::default());
+        let offline = self.failed.values().map(|failed| failed.log.to_string()).collect();
         let mut end = Ended { offline, failed: vec![] };
         let ended = clock::timeout_at(deadline, self.end_all(&image, telling, &mut logs, &mut end));
         if task::wait(|| "the partitions to close".into(), ended).await.is_err() {

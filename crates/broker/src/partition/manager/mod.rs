@@ -6,6 +6,8 @@
 //! off and the next start ends. It ends at shutdown, after every partition has closed ([`closing`]).
 
 mod closing;
+mod following;
+mod log_names;
 
 pub(crate) use closing::Ended;
 
@@ -28,9 +30,11 @@ use norn_log::{
     dir::{Health, LogDir},
     LogId,
 };
-use norn_protocol::types::{NodeId, TopicId};
+use norn_protocol::types::{NodeId, PartitionIndex, TopicId};
 use tokio::sync::{mpsc, watch};
 use tracing::error;
+
+use log_names::LogNames;
 
 use super::{
     actor::{self, PartitionEnd, Setup},
@@ -41,7 +45,11 @@ use super::{
     removal::Remover,
     Partition, PartitionTable,
 };
-use crate::{controller::Controller, layers::BrokerLayers, metrics::Metrics};
+use crate::{
+    controller::Controller,
+    layers::BrokerLayers,
+    metrics::{Metrics, PartitionCount},
+};
 
 /// Logs that are opened at once: enough to keep a disk busy, few enough to keep memory small.
 const OPENING_MAX: usize = 16;
@@ -74,18 +82,38 @@ struct Open {
     removing: bool,
 }
 
-/// A partition that could not be opened, or whose task ended: its log, and the data directory where that was looked for.
-type Failed = (LogId, Option<usize>);
+/// A partition that could not be opened, or whose task ended.
+struct Failed {
+    log: LogId,
+    /// The data directory where it was looked for.
+    dir: Option<usize>,
+    _counted: PartitionCount,
+}
 
 /// The log of a deleted topic that has made room for others of its name: its data directory, and its own new name.
 type RetiredLog = (LogId, usize, Option<String>);
 
 pub(crate) struct Manager {
     setup: ManagerSetup,
-    table: watch::Sender<Arc<PartitionTable>>,
+    /// The image up to which it has followed.
+    image: Arc<Image>,
+    /// As it will be published next.
+    table: PartitionTable,
+    /// Whether that is another than the one that is published.
+    table_moved: bool,
+    published: watch::Sender<Arc<PartitionTable>>,
+    /// What is set for topics that have partitions here, resolved once and again when it changes.
+    configs: BTreeMap<TopicId, TopicConfig>,
     open: BTreeMap<Id, Open>,
-    /// Partitions that are open and have not yet taken up their roles: they are not in the table.
-    starting: BTreeSet<Id>,
+    /// Partitions whose logs are to be opened in their turn.
+    unopened: BTreeSet<Id>,
+    /// Partitions whose queues were full when they had to be told something.
+    untold: BTreeSet<Id>,
+    /// When these are told again.
+    tell_again: Option<Instant>,
+    /// Partitions that are open and have not yet taken up their roles, by their slots in `started`. They are not in the table.
+    starting: BTreeMap<u32, Id>,
+    next_slot: u32,
     /// Wakes when one of them has.
     started: Arc<ReadySet>,
     /// Logs that are being opened. Let go at shutdown, but for those of deleted topics.
@@ -95,10 +123,8 @@ pub(crate) struct Manager {
     /// Logs of deleted topics that are being taken out of use. Awaited at shutdown: the next start would not know whether
     /// they are wanted.
     retiring: FuturesUnordered<BoxFuture<'static, RetiredLog>>,
-    /// Log directories that are taken, and the data directory of each: one that is on its way out is not opened anew.
-    in_use: BTreeMap<String, usize>,
-    /// When to tell again what a partition had no room for.
-    tell_again: Option<Instant>,
+    /// Log directories that are taken: one that is on its way out is not opened anew.
+    names: LogNames,
     /// Partitions that are offline: they are not tried again before the next start.
     failed: BTreeMap<Id, Failed>,
     /// One for each data directory.
@@ -116,26 +142,33 @@ impl Manager {
         setup: ManagerSetup,
         found: BTreeMap<LogId, usize>,
     ) -> (Self, watch::Receiver<Arc<PartitionTable>>) {
-        let (table, published) = watch::channel(Arc::default());
+        let (published, receiver) = watch::channel(Arc::default());
         let removers = setup.dirs.iter().cloned().map(Remover::new).collect();
         let manager = Manager {
+            names: LogNames::new(setup.dirs.len()),
             setup,
             removers,
-            table,
+            image: Arc::default(),
+            table: PartitionTable::default(),
+            table_moved: false,
+            published,
+            configs: BTreeMap::new(),
             open: BTreeMap::new(),
-            starting: BTreeSet::new(),
+            unopened: BTreeSet::new(),
+            untold: BTreeSet::new(),
+            tell_again: None,
+            starting: BTreeMap::new(),
+            next_slot: 0,
             started: Arc::default(),
             opening: FuturesUnordered::new(),
             work: FuturesUnordered::new(),
             retiring: FuturesUnordered::new(),
-            in_use: BTreeMap::new(),
-            tell_again: None,
             failed: BTreeMap::new(),
             tasks: Tasks::new(),
             retention: watch::Sender::default(),
             found,
         };
-        (manager, published)
+        (manager, receiver)
     }
 
     /// Sets logs aside that the image does not know, and those that are `unidentified` by anything; goes on with the
@@ -157,8 +190,9 @@ impl Manager {
         let mut shutdown = self.setup.shutdown.clone();
         loop {
             let image = images.borrow_and_update().clone();
-            self.reconcile(&image);
-            self.publish(&image);
+            self.follow(image);
+            self.open_next();
+            self.publish();
             let tell_again = self.tell_again;
             select! {
                 _ = shutdown.signaled() => break,
@@ -176,7 +210,7 @@ impl Manager {
                     Err(_) => error!("{name} was stopped"),
                 },
                 _ = self.started.moved(), if !self.starting.is_empty() => self.take_started(),
-                _ = clock::sleep_until(tell_again.unwrap_or(retention)), if tell_again.is_some() => {}
+                _ = clock::sleep_until(tell_again.unwrap_or(retention)), if tell_again.is_some() => self.tell_untold(),
                 _ = clock::sleep_until(retention) => {
                     retention = clock::now() + self.setup.retention_check;
                     self.look_at_retention();
@@ -191,74 +225,17 @@ impl Manager {
         self.close().await
     }
 
-    /// Ends what the image no longer has; false if not all of it has been told.
-    fn remove_deleted(&mut self, image: &Image) -> bool {
-        let failed = std::mem::take(&mut self.failed).into_iter();
-        let (kept, deleted) = failed.partition(|((topic, _), _)| image.topic(*topic).is_some());
-        self.failed = kept;
-        for (log, dir) in BTreeMap::into_values(deleted) {
-            if let Some(dir) = dir {
-                self.begin_removal(log, dir);
-            }
-        }
-        let mut all_told = true;
-        for ((topic, _), open) in &mut self.open {
-            if image.topic(*topic).is_none() && !open.removing {
-                open.removing = Self::tell(open, Message::Remove);
-                all_told &= open.removing;
-            }
-        }
-        all_told
-    }
-
-    /// Starts what the image asks for and ends what it no longer has.
-    fn reconcile(&mut self, image: &Image) {
-        let mut all_told = self.remove_deleted(image);
-        for topic in image.topics() {
-            let mut config = None;
-            for (index, assigned) in topic.partitions.iter().enumerate() {
-                let id = (topic.id, index as i32);
-                if !assigned.replicas.contains(&self.setup.node) || self.failed.contains_key(&id) {
-                    continue;
-                }
-                let config = config.get_or_insert_with(|| self.setup.layers.topic_config(image, topic));
-                if let Some(open) = self.open.get_mut(&id) {
-                    if open.assigned != *assigned {
-                        match Self::tell(open, Message::Assigned(assigned.clone())) {
-                            true => open.assigned = assigned.clone(),
-                            false => all_told = false,
-                        }
-                    }
-                    if open.config != *config {
-                        match Self::tell(open, Message::Configured(Box::new(config.clone()))) {
-                            true => open.config = config.clone(),
-                            false => all_told = false,
-                        }
-                    }
-                    continue;
-                }
-                let log = LogId { topic: topic.name.clone(), partition: index as i32, topic_id: topic.id };
-                // A deleted topic of this name may still be on its way out of the directory.
-                if self.opening.len() < OPENING_MAX && !self.in_use.contains_key(&log.dir_name()) {
-                    let config = config.clone();
-                    self.begin_open(log, config);
-                }
-            }
-        }
-        self.tell_again = (!all_told).then(|| clock::now() + TELL_PAUSE);
-    }
-
     fn begin_open(&mut self, log: LogId, config: TopicConfig) {
         let found = self.found.get(&log).copied();
         let places = found.map_or_else(|| self.emptiest_dirs(), |at| vec![at]);
         let Some(first) = places.first() else { return };
-        self.in_use.insert(log.dir_name(), *first);
+        self.names.take(&log, *first);
         let dirs = places.into_iter().map(|at| (at, self.setup.dirs[at].clone())).collect();
         self.opening.push(Opening::new(dirs, found.is_some(), log, config));
     }
 
     fn begin_removal(&mut self, log: LogId, at: usize) {
-        self.in_use.insert(log.dir_name(), at);
+        self.names.take(&log, at);
         // One that was not found was not created in order either: the directory may be another's.
         let is_found = self.found.remove(&log).is_some();
         let remover = self.removers[at].clone();
@@ -272,7 +249,7 @@ impl Manager {
     }
 
     fn retired(&mut self, (log, at, retired): RetiredLog) {
-        self.in_use.remove(&log.dir_name());
+        self.release(&log);
         if let Some(name) = retired {
             let remover = self.removers[at].clone();
             self.work.push(async move { remover.remove(&name).await }.boxed());
@@ -281,8 +258,7 @@ impl Manager {
 
     /// The directories for a new log, best first: those with the fewest partitions, as Kafka chooses, among those that work.
     fn emptiest_dirs(&self) -> Vec<usize> {
-        let mut counts = vec![0_usize; self.setup.dirs.len()];
-        self.in_use.values().for_each(|dir| counts[*dir] += 1);
+        let counts = self.names.counts();
         let is_online = |at: &usize| *self.setup.dirs[*at].health().borrow() == Health::Online;
         let mut places: Vec<usize> = (0..counts.len()).collect();
         places.sort_by_key(|at| (!is_online(at), counts[*at]));
@@ -293,8 +269,7 @@ impl Manager {
 
     /// Takes the partition as offline until the next start, and gives its leadership up, so that clients are told.
     fn fail(&mut self, log: LogId, dir: Option<usize>, image: &Image) {
-        let assigned =
-            image.topic(log.topic_id).and_then(|topic| topic.partitions.get(log.partition as usize));
+        let assigned = assigned(image, (log.topic_id, log.partition));
         let led = assigned.filter(|assigned| assigned.leader == Some(self.setup.node));
         if let Some(epoch) = led.map(|assigned| assigned.leader_epoch) {
             let (controller, log) = (self.setup.controller.clone(), log.clone());
@@ -302,7 +277,11 @@ impl Manager {
                 async move { controller.resign_leadership(log.topic_id, log.partition, epoch).await };
             self.work.push(resigned.map(|_| ()).boxed());
         }
-        self.failed.insert((log.topic_id, log.partition), (log, dir));
+        self.table.insert_offline(&log);
+        self.table_moved = true;
+        let mut counted = PartitionCount::new(self.setup.metrics.clone());
+        counted.set(false, true);
+        self.failed.insert((log.topic_id, log.partition), Failed { log, dir, _counted: counted });
     }
 
     /// Takes the image's partitions that were not found as offline: while a data directory is, they may lie in it, and
@@ -316,30 +295,32 @@ impl Manager {
 
     fn opened(&mut self, (log, dir, opened): OpenEnd) {
         let id = (log.topic_id, log.partition);
-        let image = self.setup.controller.image();
+        let image = self.image.clone();
         let opened = match opened {
             Ok(opened) => opened,
             Err(cause) => {
                 error!(%log, "the log cannot be opened, its partition is offline: {cause}");
-                self.in_use.remove(&log.dir_name());
-                self.fail(log, Some(dir), &image);
+                self.fail(log.clone(), Some(dir), &image);
+                self.release(&log);
+                // Its topic may have been deleted meanwhile.
+                self.reconcile(id);
                 return;
             }
         };
         self.found.insert(log.clone(), dir);
-        let assigned =
-            image.topic(log.topic_id).and_then(|topic| topic.partitions.get(log.partition as usize));
-        let (Some(topic), Some(assigned)) = (image.topic(log.topic_id), assigned.cloned()) else {
+        let (Some(topic), Some(assigned)) = (image.topic(log.topic_id), assigned(&image, id).cloned()) else {
             // The topic was deleted while its log was opened.
             drop(opened);
             self.begin_removal(log, dir);
             return;
         };
-        let config = self.setup.layers.topic_config(&image, topic);
+        let config = self.config_of(topic);
         let (tx, rx) = mpsc::channel(QUEUE_LEN);
         let published = Arc::new(Published::new(View::before_start(&opened.log, RecordRules::of(&config))));
-        published.watch(&self.started, 0);
-        self.starting.insert(id);
+        let slot = self.next_slot;
+        self.next_slot = slot.wrapping_add(1);
+        published.watch(&self.started, slot);
+        self.starting.insert(slot, id);
         let partition = Arc::new(Partition::new(&log, dir, tx, published.clone()));
         let setup = Setup {
             id: log.clone(),
@@ -356,36 +337,46 @@ impl Manager {
             retention: self.retention.subscribe(),
         };
         self.tasks.spawn(format!("partition {log}"), async move { (id, actor::run(setup).await) });
-        self.in_use.insert(log.dir_name(), dir);
+        self.names.take(&log, dir);
         let open = Open { partition, published, id: log, dir, assigned, config, removing: false };
         self.open.insert(id, open);
     }
 
     /// Lets those into the table that have taken up their roles: a request that came before would be refused for nothing.
     fn take_started(&mut self) {
-        self.started.take();
-        let (open, started) = (&self.open, &self.started);
-        self.starting.retain(|id| {
-            let published = open.get(id).map(|open| &open.published);
-            let is_starting = published.is_some_and(|published| !published.is_started());
-            if let Some(published) = published.filter(|_| !is_starting) {
-                published.unwatch(started, 0);
+        for slot in self.started.take() {
+            let Some(id) = self.starting.get(&slot).copied() else { continue };
+            let Some(open) = self.open.get(&id) else {
+                // Its task has ended.
+                self.starting.remove(&slot);
+                continue;
+            };
+            if !open.published.is_started() {
+                continue;
             }
-            is_starting
-        });
+            open.published.unwatch(&self.started, slot);
+            self.starting.remove(&slot);
+            // Its topic may have been deleted meanwhile.
+            if self.image.topic(id.0).is_some() {
+                self.table.insert(open.partition.clone());
+                self.table_moved = true;
+            }
+        }
     }
 
     fn ended(&mut self, id: Id, end: PartitionEnd) {
-        self.starting.remove(&id);
         let Some(open) = self.open.remove(&id) else { return };
+        // The table goes without it first: who asks now learns that the topic is gone.
+        self.table.remove(&open.id);
+        self.table_moved = true;
         match end {
-            // The table goes without it first: who asks now learns that the topic is gone.
             PartitionEnd::Removed => self.begin_removal(open.id, open.dir),
             PartitionEnd::Closed(result) => {
                 error!(log = %open.id, ?result, "the partition's task ended, it is offline");
-                self.in_use.remove(&open.id.dir_name());
-                let image = self.setup.controller.image();
-                self.fail(open.id, Some(open.dir), &image);
+                let image = self.image.clone();
+                self.fail(open.id.clone(), Some(open.dir), &image);
+                self.release(&open.id);
+                self.reconcile(id);
             }
         }
     }
@@ -413,25 +404,14 @@ impl Manager {
     }
 
     /// Publishes the table if it changed.
-    fn publish(&mut self, image: &Image) {
-        let is_served = |id: &Id| !self.starting.contains(id) && PartitionTable::serves(image, id.0);
-        let served = || self.open.iter().filter(|(id, _)| is_served(id));
-        let same = {
-            let table = self.table.borrow();
-            table.iter().map(|p| (p.topic_id(), p.index())).eq(served().map(|(id, _)| *id))
-                && table.offline().eq(self.failed.keys())
-        };
-        if !same {
-            let open = served().map(|(_, open)| open.partition.clone());
-            let table = PartitionTable::new(image, open, self.failed.values().map(|(log, _)| log.clone()));
-            self.table.send_replace(Arc::new(table));
+    fn publish(&mut self) {
+        if std::mem::take(&mut self.table_moved) {
+            self.published.send_replace(Arc::new(self.table.clone()));
         }
-        let (mut leading, mut offline) = (0, self.failed.len());
-        for open in self.open.values() {
-            let view = open.partition.view();
-            leading += usize::from(view.leads());
-            offline += usize::from(view.is_offline());
-        }
-        self.setup.metrics.partitions(self.open.len() + self.failed.len(), leading, offline);
     }
+}
+
+/// The partition as the image has it.
+fn assigned(image: &Image, (topic, index): Id) -> Option<&Arc<metadata::Partition>> {
+    image.topic(topic)?.partition(PartitionIndex(index))
 }

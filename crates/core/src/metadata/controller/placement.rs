@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use norn_protocol::types::NodeId;
 
-use super::super::image::Image;
+use super::super::broker::Broker;
+use super::super::image::{Image, ReplicaCount};
 use super::error::AdminError;
 
 /// How loaded the live brokers are, counting what was placed but is not committed yet. One serves all
@@ -19,24 +20,19 @@ pub struct Placement {
     placed: usize,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Load {
     rack: Option<String>,
-    replicas: usize,
-    /// Partitions of which it is the preferred leader.
-    preferred: usize,
+    replicas: ReplicaCount,
 }
 
 impl Placement {
     /// The load as of an image.
     pub fn of(image: &Image) -> Placement {
         let live = image.brokers().filter(|broker| !broker.fenced);
-        let mut brokers: BTreeMap<_, _> =
-            live.map(|broker| (broker.node, Load { rack: broker.rack.clone(), ..Load::default() })).collect();
-        for partition in image.topics().flat_map(|topic| &topic.partitions) {
-            count(&mut brokers, &partition.replicas);
-        }
-        Placement { brokers, placed: 0 }
+        let load =
+            |broker: &Broker| Load { rack: broker.rack.clone(), replicas: image.replicas_on(broker.node) };
+        Placement { brokers: live.map(|broker| (broker.node, load(broker))).collect(), placed: 0 }
     }
 
     /// How many partitions were placed through it.
@@ -56,7 +52,12 @@ impl Placement {
     /// Counts an assignment that was made by hand.
     pub fn count(&mut self, replicas: &[NodeId]) {
         self.placed += 1;
-        count(&mut self.brokers, replicas);
+        for (index, node) in replicas.iter().enumerate() {
+            if let Some(load) = self.brokers.get_mut(node) {
+                load.replicas.all += 1;
+                load.replicas.preferred += usize::from(index == 0);
+            }
+        }
     }
 
     fn next(&mut self, factor: usize) -> Vec<NodeId> {
@@ -67,10 +68,10 @@ impl Placement {
             // The leader goes where the fewest lead, since it does the most work. A broker without a
             // rack is a rack of its own.
             let rank = |(node, load): &(&NodeId, &Load)| match replicas.is_empty() {
-                true => (false, load.preferred, load.replicas, **node),
+                true => (false, load.replicas.preferred, load.replicas.all, **node),
                 false => {
                     let shares_rack = load.rack.as_ref().is_some_and(|rack| racks.contains(rack));
-                    (shares_rack, load.replicas, load.preferred, **node)
+                    (shares_rack, load.replicas.all, load.replicas.preferred, **node)
                 }
             };
             let Some((node, load)) = free.min_by_key(rank) else { break };
@@ -79,14 +80,5 @@ impl Placement {
         }
         self.count(&replicas);
         replicas
-    }
-}
-
-fn count(brokers: &mut BTreeMap<NodeId, Load>, replicas: &[NodeId]) {
-    for (index, node) in replicas.iter().enumerate() {
-        if let Some(load) = brokers.get_mut(node) {
-            load.replicas += 1;
-            load.preferred += usize::from(index == 0);
-        }
     }
 }

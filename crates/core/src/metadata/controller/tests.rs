@@ -458,7 +458,7 @@ proptest! {
         }
         let mut replicas: BTreeMap<NodeId, usize> = (1..=brokers).map(|node| (NodeId(node), 0)).collect();
         let mut preferred = replicas.clone();
-        for partition in image.topics().flat_map(|topic| &topic.partitions) {
+        for (_, partition) in image.topics().flat_map(|topic| topic.partitions()) {
             partition.replicas.iter().for_each(|node| *replicas.get_mut(node).unwrap() += 1);
             *preferred.get_mut(&partition.replicas[0]).unwrap() += 1;
         }

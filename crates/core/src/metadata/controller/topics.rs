@@ -185,7 +185,8 @@ pub fn create_partitions(
     asked: &CreatePartitions<'_>,
 ) -> Result<Command, AdminError> {
     let topic = image.topic_by_name(asked.name).ok_or(AdminError::UnknownTopic)?;
-    let current = topic.partitions.len();
+    let first = PartitionIndex(topic.partition_count());
+    let current = first.0 as usize;
     let total = usize::try_from(asked.total).unwrap_or(0);
     let added = total
         .checked_sub(current)
@@ -204,7 +205,6 @@ pub fn create_partitions(
         }
         None => placement.assign(added, factor)?,
     };
-    let first = PartitionIndex(i32::try_from(current).expect("a partition's index has 31 bits"));
     bounds::bounded(image, Command::CreatePartitions { id: topic.id, first, assignments })
 }
 

@@ -1,6 +1,7 @@
 //! What commands do to the image, told as stories, and random histories of them.
 
 mod commands;
+mod deltas;
 mod histories;
 mod stories;
 
