@@ -24,27 +24,35 @@ pub(super) async fn handle(call: Call, _session: &mut Session) -> Reply {
         Err(close) => return close,
     };
     let deadline = call.deadline(request.timeout_ms);
-    let mut results = Vec::with_capacity(request.topics.len());
+    let mut grown: Vec<Result<(), Failure>> = Vec::with_capacity(request.topics.len());
     let repeated = repeated(request.topics.iter().map(|topic| topic.name.as_str()));
     let mut placement = Placement::of(&call.ctx.controller.image());
     let mut pace = Pace::default();
     for topic in &request.topics {
         pace.next().await;
-        let grown = if repeated.contains(topic.name.as_str()) {
+        grown.push(if repeated.contains(topic.name.as_str()) {
             let message = "Duplicate topic in request.".to_owned();
             Err(Failure { code: ErrorCode::InvalidRequest, message })
         } else {
             grow(&call.ctx, &mut placement, topic, request.validate_only, deadline).await
-        };
+        });
+    }
+    if !request.validate_only {
+        // Only now, so that the partitions of all topics open together.
+        for (topic, _) in request.topics.iter().zip(&grown).filter(|(_, grown)| grown.is_ok()) {
+            wait_until_open(&call.ctx, topic.name.as_str(), deadline).await;
+        }
+    }
+    let results = request.topics.iter().zip(grown).map(|(topic, grown)| {
         let answer = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
-        results.push(match grown {
+        match grown {
             Ok(()) => answer,
             Err(failure) => {
                 answer.with_error_code(failure.code.code()).with_error_message(Some(wire(&failure.message)))
             }
-        });
-    }
-    call.ready(&CreatePartitionsResponse::default().with_results(results))
+        }
+    });
+    call.ready(&CreatePartitionsResponse::default().with_results(results.collect()))
 }
 
 async fn grow(
@@ -71,8 +79,6 @@ async fn grow(
     Room::of(ctx, &image).take(&command)?;
     if !validate_only {
         turn.change(command, deadline).await?;
-        drop(turn);
-        wait_until_open(ctx, name, deadline).await;
     }
     Ok(())
 }
