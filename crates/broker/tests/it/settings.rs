@@ -1,17 +1,19 @@
 //! Settings of topics and brokers as admin clients change and read them, over a real connection.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use crate::support::{text, Client, Node};
+use crate::support::{batch, produce_request, text, Client, Node, PATIENCE};
 use kafka_protocol::messages::{
     alter_configs_request, describe_configs_request::DescribeConfigsResource,
     describe_configs_response::DescribeConfigsResourceResult,
     incremental_alter_configs_request as incremental, AlterConfigsRequest, DescribeConfigsRequest,
     IncrementalAlterConfigsRequest,
 };
+use norn_env::clock;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const MESSAGE_TOO_LARGE: i16 = 10;
 const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
@@ -116,6 +118,39 @@ fn a_setting_of_one_broker_counts_over_that_of_all_and_survives_a_restart() {
         assert_eq!(places(describe(&mut client, TOPIC, "t").await, "retention.ms"), expected);
         assert_eq!(replace(&mut client, BROKER, "1", &[]).await, (0, None));
         assert_eq!(places(describe(&mut client, TOPIC, "t").await, "retention.ms"), expected[1..]);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_setting_that_is_changed_counts_for_the_topics_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    norn_env::testing::run(move || async move {
+        let node = Node::start(&path, &[]).await;
+        let mut client = node.connect().await;
+        for topic in ["t", "other"] {
+            client.create_topic(topic, 1, &[]).await;
+        }
+        let large = "v".repeat(1000);
+        let request = |topic| produce_request(topic, 0, 1, batch(&[&large]));
+        let refused = async |client: &mut Client, topic| {
+            let response = client.ask(9, &request(topic)).await;
+            response.responses[0].partition_responses[0].error_code == MESSAGE_TOO_LARGE
+        };
+        let wait_until_refused = async |client: &mut Client, topic| {
+            let deadline = clock::now() + PATIENCE;
+            while !refused(client, topic).await {
+                assert!(clock::now() < deadline, "{topic} goes on by its former settings");
+                clock::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(!refused(&mut client, "t").await);
+        assert_eq!(set(&mut client, TOPIC, "t", "max.message.bytes", "500").await, (0, None));
+        wait_until_refused(&mut client, "t").await;
+        assert!(!refused(&mut client, "other").await);
+        assert_eq!(set(&mut client, BROKER, "1", "message.max.bytes", "500").await, (0, None));
+        wait_until_refused(&mut client, "other").await;
         node.stop().await;
     });
 }
