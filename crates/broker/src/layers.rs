@@ -10,7 +10,7 @@ use norn_env::clock::Duration;
 use norn_protocol::types::{NodeId, TopicId};
 use tracing::{error, warn};
 
-use crate::config::Config;
+use crate::{config::Config, server::ConnectionBounds};
 
 /// What this broker was started with, in the form in which the layers are asked.
 #[derive(Clone, Debug)]
@@ -59,6 +59,20 @@ impl BrokerLayers {
         let changes = image.cluster_configs().iter().chain(broker);
         let now = self.started_with.overridden(changes.map(|(name, value)| (name.as_str(), value.as_str())));
         now.producers.id_expiration
+    }
+
+    /// How many connections there may be, as it is set now.
+    pub fn connection_bounds(&self, image: &Image) -> ConnectionBounds {
+        let broker = image.broker_configs(self.node).unwrap_or(&self.none);
+        let changed = |name: &str| {
+            let value = broker.get(name).or_else(|| image.cluster_configs().get(name));
+            value.and_then(|value| value.parse().ok())
+        };
+        let network = &self.started_with.network;
+        ConnectionBounds {
+            max: changed("max.connections").unwrap_or(network.max_connections),
+            per_ip_max: changed("max.connections.per.ip").unwrap_or(network.max_connections_per_ip),
+        }
     }
 
     /// The settings that hold for a topic here. What the image holds was checked when it was set; if a newer default

@@ -189,7 +189,7 @@ async fn bring_up(mut config: Config, shutdown: Shutdown) -> Result<Broker, Brok
         metrics: metrics.clone(),
         budgets,
         fetch_session_slots: fetch_session_slots(&config),
-        connections: connection_limits(&config),
+        connections: ConnectionLimits::default(),
         stopping: server_shutdown.clone(),
         creations: Creations::new(),
         layers,
@@ -252,10 +252,6 @@ async fn recover(
     let (found, unidentified) = dirs::logs_on_disk(dirs, logs, &image, NodeId(config.node_id)).await?;
     form_cluster(&quorum, &image, &dirs[0], found.len() + unidentified.len(), deadline).await?;
     Ok(Recovered { quorum, quorum_task, image, found, unidentified })
-}
-
-fn connection_limits(config: &Config) -> ConnectionLimits {
-    ConnectionLimits::new(config.network.max_connections, config.network.max_connections_per_ip)
 }
 
 fn fetch_session_slots(config: &Config) -> Arc<Semaphore> {

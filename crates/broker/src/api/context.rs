@@ -8,9 +8,16 @@ use tokio::sync::{watch, Semaphore};
 
 use super::Creations;
 use crate::{
-    budgets::Budgets, config::Config, controller::Controller, coordinator::Coordinators, data_dirs::DataDirs,
-    layers::BrokerLayers, metrics::Metrics, partition::PartitionTable, producer_ids::ProducerIds,
-    server::ConnectionLimits,
+    budgets::Budgets,
+    config::Config,
+    controller::Controller,
+    coordinator::Coordinators,
+    data_dirs::DataDirs,
+    layers::BrokerLayers,
+    metrics::Metrics,
+    partition::PartitionTable,
+    producer_ids::ProducerIds,
+    server::{ConnectionBounds, ConnectionLimits},
 };
 
 pub(crate) struct Context {
@@ -41,5 +48,10 @@ impl Context {
     /// The partitions that are open now.
     pub fn partitions(&self) -> Arc<PartitionTable> {
         self.partitions.borrow().clone()
+    }
+
+    /// How many connections there may be now.
+    pub fn connection_bounds(&self) -> ConnectionBounds {
+        self.layers.connection_bounds(&self.controller.image())
     }
 }

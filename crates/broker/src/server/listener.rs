@@ -80,7 +80,7 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => match ctx.connections.admit(peer.ip()) {
+                Ok((stream, peer)) => match ctx.connections.admit(peer.ip(), ctx.connection_bounds()) {
                     Ok(admission) => {
                         debug!(%peer, "connection accepted");
                         let (endpoint, ctx, shutdown) =

@@ -7,6 +7,6 @@ mod limits;
 mod listener;
 mod replies;
 
-pub(crate) use limits::ConnectionLimits;
+pub(crate) use limits::{ConnectionBounds, ConnectionLimits};
 pub(crate) use listener::{Bound, Server};
 pub(crate) use replies::{Reply, Response};

@@ -6,8 +6,8 @@ use crate::support::{batch, produce_request, text, Client, Node, PATIENCE};
 use kafka_protocol::messages::{
     alter_configs_request, describe_configs_request::DescribeConfigsResource,
     describe_configs_response::DescribeConfigsResourceResult,
-    incremental_alter_configs_request as incremental, AlterConfigsRequest, DescribeConfigsRequest,
-    IncrementalAlterConfigsRequest,
+    incremental_alter_configs_request as incremental, AlterConfigsRequest, ApiVersionsRequest,
+    DescribeConfigsRequest, IncrementalAlterConfigsRequest,
 };
 use norn_env::clock;
 
@@ -151,6 +151,30 @@ fn a_setting_that_is_changed_counts_for_the_topics_there_are() {
         assert!(!refused(&mut client, "other").await);
         assert_eq!(set(&mut client, BROKER, "1", "message.max.bytes", "500").await, (0, None));
         wait_until_refused(&mut client, "other").await;
+        node.stop().await;
+    });
+}
+
+#[test]
+fn the_bounds_of_connections_change_while_the_broker_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    norn_env::testing::run(move || async move {
+        let node = Node::start(&path, &[]).await;
+        let mut client = node.connect().await;
+        let asked = async || {
+            let request = ApiVersionsRequest::default();
+            node.connect().await.ask_or_be_closed(0, request).await.map(|answer| answer.error_code)
+        };
+        for name in ["max.connections", "max.connections.per.ip"] {
+            assert_eq!(set(&mut client, BROKER, "1", name, "1").await, (0, None));
+            assert!(asked().await.is_err(), "{name}");
+            assert_eq!(set(&mut client, BROKER, "", name, "0").await, (0, None));
+            assert_eq!(replace(&mut client, BROKER, "1", &[]).await, (0, None));
+            assert!(asked().await.is_err(), "{name} of all brokers");
+            assert_eq!(replace(&mut client, BROKER, "", &[]).await, (0, None));
+            assert_eq!(asked().await, Ok(0), "{name}");
+        }
         node.stop().await;
     });
 }

@@ -122,20 +122,20 @@ const NETWORK: [ConfigDef; 8] = [
         Allowed::Any,
         "Idle connections are closed after this time. Negative: never.",
     ),
-    stated(
+    dynamic(stated(
         "max.connections",
         Int,
         "2147483647",
         Allowed::AtLeast(0),
         "Most connections open at once, over all listeners.",
-    ),
-    stated(
+    )),
+    dynamic(stated(
         "max.connections.per.ip",
         Int,
         "2147483647",
         Allowed::AtLeast(0),
         "Most connections open at once from one address.",
-    ),
+    )),
     stated(
         "socket.request.max.bytes",
         Int,
