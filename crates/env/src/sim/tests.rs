@@ -199,6 +199,21 @@ fn a_seed_has_some_buggify_points_on_and_the_others_off() {
 }
 
 #[test]
+fn points_say_nothing_once_they_are_stopped() {
+    let fired = |seed| {
+        simulate(seed, Options { buggify: true, ..Options::default() }, || async {
+            let fired = || (0..1000).filter(|_| crate::buggify!("point")).count();
+            let before = fired();
+            probes::stop_buggify();
+            (before, fired())
+        })
+    };
+    let fired: Vec<_> = (0..40).map(fired).collect();
+    assert!(fired.iter().any(|(before, _)| *before > 0));
+    assert!(fired.iter().all(|(_, after)| *after == 0));
+}
+
+#[test]
 fn nodes_draw_from_streams_of_their_own() {
     in_world(|| async {
         let nodes: Vec<_> = (0..3).map(|_| Handle::current().create_node().build()).collect();
