@@ -104,8 +104,6 @@ async fn live(tape: &Tape, brokers: Arc<Vec<BrokerHost>>, history: History, bega
     clock::sleep_until(end).await;
     director.heal();
     enter(Phase::Heal);
-    // What the groups have left to read is bounded in time, and a turn that is rare may stand in the way of each record.
-    norn_env::sim::probes::stop_buggify();
 
     let mut findings = vec![];
     let mut waits = vec![];
