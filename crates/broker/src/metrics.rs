@@ -230,6 +230,7 @@ impl RequestTimer {
         }
     }
 }
+
 /// What a partition counts as in the gauges of partitions, until it is dropped.
 pub(crate) struct PartitionCount {
     metrics: Arc<Metrics>,

@@ -108,8 +108,8 @@ impl<T> Default for Parts<T> {
 }
 
 impl<T> Parts<T> {
-    /// The topic's share that takes its next partition, whose record has names and metadata of `bytes`. `begins`: whether the topic has none yet in the last
-    /// part; then, and in a part that begins, `topic` makes one.
+    /// The topic's share that takes its next partition, whose record has names and metadata of `bytes`. `begins`: whether
+    /// the topic has none yet in the last part; then, and in a part that begins, `topic` makes one.
     pub fn share(&mut self, begins: &mut bool, bytes: usize, topic: impl FnOnce() -> T) -> Option<&mut T> {
         let full = self.partitions == PARTITIONS_AT_ONCE || self.bytes + bytes > PART_BYTES_MAX;
         if self.parts.is_empty() || full {

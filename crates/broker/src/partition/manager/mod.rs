@@ -277,8 +277,11 @@ impl Manager {
                 async move { controller.resign_leadership(log.topic_id, log.partition, epoch).await };
             self.work.push(resigned.map(|_| ()).boxed());
         }
-        self.table.insert_offline(&log);
-        self.table_moved = true;
+        // The name of a topic that is gone may be another's by now.
+        if image.topic(log.topic_id).is_some() {
+            self.table.insert_offline(&log);
+            self.table_moved = true;
+        }
         let mut counted = PartitionCount::new(self.setup.metrics.clone());
         counted.set(false, true);
         self.failed.insert((log.topic_id, log.partition), Failed { log, dir, _counted: counted });
